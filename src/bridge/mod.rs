@@ -1,0 +1,3 @@
+//! The rule-book: all bridges, templates, groups and people of a directory, checked and compiled, replaced as a whole.
+
+pub mod problem;

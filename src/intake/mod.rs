@@ -1,0 +1,6 @@
+//! From bytes to messages: authenticate, parse, route, render. No I/O, no async; the same steps serve the door, `try`,
+//! the samples in the tests and `check`.
+
+mod request;
+
+pub use request::{Authentic, Request};

@@ -1,0 +1,86 @@
+//! Time as a parameter: the system's clock in production, a lever in tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// Tells the time and waits for it. Everything that needs "now" takes a `Clock` or a [`Timestamp`].
+#[derive(Clone, Debug)]
+pub struct Clock(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    System,
+    Lever(watch::Receiver<Timestamp>),
+}
+
+/// The hand that moves a [`Clock`] made by [`Clock::lever`].
+#[derive(Clone, Debug)]
+pub struct Lever(Arc<watch::Sender<Timestamp>>);
+
+impl Clock {
+    /// The machine's own clock.
+    pub fn system() -> Clock {
+        Clock(Kind::System)
+    }
+
+    /// A clock that stands at `start` until its lever is pulled.
+    pub fn lever(start: Timestamp) -> (Clock, Lever) {
+        let (sender, receiver) = watch::channel(start);
+        (Clock(Kind::Lever(receiver)), Lever(Arc::new(sender)))
+    }
+
+    /// The present moment.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the system's clock"
+    )]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Kind::System => Timestamp::now(),
+            Kind::Lever(now) => *now.borrow(),
+        }
+    }
+
+    /// Returns once the clock shows `due` or later.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that sleeps by the system's clock"
+    )]
+    pub async fn sleep_until(&self, due: Timestamp) {
+        match &self.0 {
+            Kind::System => loop {
+                let now = Timestamp::now();
+                if now >= due {
+                    return;
+                }
+                // A step of the wall clock must not make us oversleep, so no nap is longer than a minute.
+                let nap = due.duration_since(now).unsigned_abs();
+                tokio::time::sleep(nap.min(Duration::from_secs(60))).await;
+            },
+            Kind::Lever(now) => {
+                let mut now = now.clone();
+                let gone = now.wait_for(|now| *now >= due).await.is_err();
+                if gone {
+                    std::future::pending::<()>().await; // the lever is gone: time stands still for ever
+                }
+            }
+        }
+    }
+
+    /// Returns once `span` has passed by this clock.
+    pub async fn sleep(&self, span: Duration) {
+        let due = self.now().saturating_add(span).unwrap_or(Timestamp::MAX);
+        self.sleep_until(due).await;
+    }
+}
+
+impl Lever {
+    /// Moves the clock forward by `span` and wakes who waited for it.
+    pub fn advance(&self, span: Duration) {
+        self.0
+            .send_modify(|now| *now = now.saturating_add(span).unwrap_or(Timestamp::MAX));
+    }
+}

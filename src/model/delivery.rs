@@ -1,0 +1,162 @@
+//! The durable promise to bring one message to one conversation, and what became of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Conversation, Message, Timestamp};
+
+/// The id of a delivery. It goes with the message (`ex`) and through the logs (`delivery.id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeliveryId(pub Uuid);
+
+impl DeliveryId {
+    /// A new id; ids sort by the time they were made.
+    pub fn new(now: Timestamp) -> DeliveryId {
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        DeliveryId(Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            seconds,
+            nanos,
+        )))
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<DeliveryId, uuid::Error> {
+        text.parse().map(DeliveryId)
+    }
+}
+
+/// A delivery as intake hands it to the outbox.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// Made by the caller, so that logs can name it before it is kept.
+    pub id: DeliveryId,
+    /// As the route says it: `group:ops`.
+    pub destination: String,
+    /// Where that is at OpenIM.
+    pub conversation: Conversation,
+    /// The message, or why there is none yet.
+    pub rendered: Rendered,
+    /// Not shown any more after this moment.
+    pub expires: Option<Timestamp>,
+}
+
+/// What rendering gave. A mistake in a template loses nothing: the delivery is kept as unrendered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rendered {
+    /// A message.
+    Ready(Message),
+    /// The template's mistake, for the operator.
+    Broken(String),
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// In its lane, to be sent when its turn and its time come.
+    Waiting,
+    /// A request is under way, or its outcome is not known.
+    Sending,
+    /// OpenIM has queued it (a receipt).
+    Accepted,
+    /// Found again in OpenIM's history.
+    Stored,
+    /// OpenIM said no for good.
+    Refused,
+    /// The time to try has passed.
+    Dead,
+    /// The template made no message.
+    Unrendered,
+    /// An operator said so.
+    Cancelled,
+}
+
+impl DeliveryState {
+    /// The word, as it is stored and shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            DeliveryState::Waiting => "waiting",
+            DeliveryState::Sending => "sending",
+            DeliveryState::Accepted => "accepted",
+            DeliveryState::Stored => "stored",
+            DeliveryState::Refused => "refused",
+            DeliveryState::Dead => "dead",
+            DeliveryState::Unrendered => "unrendered",
+            DeliveryState::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One delivery in the courier's hands, its attempt already on record.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The bridge it came through, for the logs.
+    pub bridge: String,
+    /// The event it belongs to, for the logs.
+    pub event: String,
+    /// Where it goes.
+    pub conversation: Conversation,
+    /// What is said.
+    pub message: Message,
+    /// This attempt.
+    pub attempt: Attempt,
+    /// When the message's first attempt began; the horizon is counted from here.
+    pub first_attempt: Timestamp,
+}
+
+/// One attempt to send, written down before the request is.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// Names one send at OpenIM; stays over retries of it.
+    pub operation_id: String,
+    /// When it began.
+    pub began: Timestamp,
+}
+
+/// OpenIM's answer to a send that it queued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The server's id of the message; never empty.
+    pub server_msg_id: String,
+    /// The id that OpenIM's clients tell repeats by.
+    pub client_msg_id: String,
+    /// The server's send time in ms since 1970.
+    pub send_time: i64,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// OpenIM queued it.
+    Accepted(Receipt),
+    /// OpenIM says no for good; the lane goes on.
+    Refused(String),
+    /// Not taken now; worth trying again, not before `after` where the server named a time.
+    Later {
+        /// What OpenIM or the network said.
+        reason: String,
+        /// The wait that the server asked for.
+        after: Option<std::time::Duration>,
+    },
+    /// It may or may not have been taken.
+    Ambiguous(String),
+}

@@ -1,0 +1,19 @@
+//! The nouns that every room shares. No I/O.
+
+mod clock;
+mod conversation;
+mod delivery;
+mod event;
+mod health;
+mod message;
+mod secret;
+
+pub use clock::{Clock, Lever, Timestamp};
+pub use conversation::{Conversation, Lane, NotAConversation};
+pub use delivery::{
+    Attempt, Claim, DeliveryId, DeliveryState, NewDelivery, Outcome, Receipt, Rendered,
+};
+pub use event::{Event, EventId, Severity, State};
+pub use health::{Health, RuleBookInUse, Trouble};
+pub use message::{Content, Mention, Message, Push};
+pub use secret::{NotASecretRef, Secret, SecretRef};
