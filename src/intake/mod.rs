@@ -3,4 +3,4 @@
 
 mod request;
 
-pub use request::{Authentic, Request};
+pub use request::{Authentic, Request, UnreadableRequest};

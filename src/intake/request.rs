@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 /// A webhook request, nothing believed yet. Its values are as received.
 #[derive(Clone, Debug)]
@@ -27,6 +28,122 @@ impl Request {
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
+
+    /// Reads a request as text: request line, headers, an empty line, body. What has no request line is only a body,
+    /// taken as JSON that was posted to `/hooks/<bridge>`.
+    ///
+    /// The lines of the head may end in LF or CRLF; the body is taken as it is, except that in a file with a head and
+    /// no `Content-Length` one newline at its end belongs to the file.
+    pub fn from_text(bridge: &str, text: &[u8]) -> Result<Request, UnreadableRequest> {
+        let mut lines = Lines {
+            rest: text,
+            number: 0,
+        };
+        let first = lines.next().unwrap_or_default();
+        let Some((method, target)) = request_line(first) else {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            return Ok(Request {
+                method: Method::POST,
+                target: format!("/hooks/{bridge}"),
+                rest: String::new(),
+                headers,
+                body: Bytes::copy_from_slice(text),
+                peer: None,
+            });
+        };
+        let mut headers = HeaderMap::new();
+        while let Some(line) = lines.next() {
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) =
+                header_line(line).ok_or(UnreadableRequest { line: lines.number })?;
+            headers.append(name, value);
+        }
+        let mut body = lines.rest;
+        if !headers.contains_key(http::header::CONTENT_LENGTH) {
+            body = body.strip_suffix(b"\n").unwrap_or(body);
+            body = body.strip_suffix(b"\r").unwrap_or(body);
+        }
+        let prefix = format!("/hooks/{bridge}/");
+        let path = target.split('?').next().unwrap_or_default();
+        let rest = path.strip_prefix(&prefix).unwrap_or_default().to_owned();
+        Ok(Request {
+            method,
+            target,
+            rest,
+            headers,
+            body: Bytes::copy_from_slice(body),
+            peer: None,
+        })
+    }
+
+    /// Adds a header as a command line names it: `Name: value`. `None` when that is no header.
+    pub fn add_header(&mut self, line: &str) -> Option<()> {
+        let (name, value) = header_line(line.as_bytes())?;
+        self.headers.insert(name, value);
+        Some(())
+    }
+}
+
+/// A text is no request: this line should be a header.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "line {line} of the request is no header: `Name: value` is expected, and an empty line before the body"
+)]
+pub struct UnreadableRequest {
+    /// The line, from 1.
+    pub line: usize,
+}
+
+struct Lines<'a> {
+    rest: &'a [u8],
+    number: usize,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let end = self.rest.iter().position(|byte| *byte == b'\n');
+        let (line, rest) = match end {
+            Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
+            None => (self.rest, &self.rest[self.rest.len()..]),
+        };
+        self.rest = rest;
+        self.number += 1;
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+}
+
+fn request_line(line: &[u8]) -> Option<(Method, String)> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split(' ');
+    let (method, target, version) = (words.next()?, words.next()?, words.next());
+    let fits = method.len() >= 3
+        && method.bytes().all(|byte| byte.is_ascii_uppercase())
+        && (target.starts_with('/') || target.contains("://"))
+        && version.is_none_or(|version| version.starts_with("HTTP/"))
+        && words.next().is_none();
+    if !fits {
+        return None;
+    }
+    let target = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None => target,
+    };
+    Some((method.parse().ok()?, target.to_owned()))
+}
+
+fn header_line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let name = HeaderName::from_bytes(line[..colon].trim_ascii()).ok()?;
+    let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+    Some((name, value))
 }
 
 /// A request whose sender is known. The values that authenticated it have been taken out of the request.
@@ -36,4 +153,46 @@ pub struct Authentic {
     pub request: Request,
     /// How it was authenticated, for people: `hmac-sha256 in x-hub-signature-256, secret 1 of 2`.
     pub by: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_with_a_head_is_read_whole() {
+        let text = b"POST https://hook.example.com/hooks/acme/tok?x=1 HTTP/1.1\r\nX-Two: a\r\nX-Two:b\r\n\r\n{\"a\":\n1}\n";
+        let request = Request::from_text("acme", text).unwrap();
+        assert_eq!(request.target, "/hooks/acme/tok?x=1");
+        assert_eq!((request.rest.as_str(), request.query()), ("tok", "x=1"));
+        let twice: Vec<_> = request.headers.get_all("x-two").iter().collect();
+        assert_eq!(twice, ["a", "b"]);
+        assert_eq!(&request.body[..], b"{\"a\":\n1}");
+    }
+
+    #[test]
+    fn what_has_no_request_line_is_a_body() {
+        for body in [&b"{\"a\":1}\n"[..], b"GET out", b"", b"hello /x y z"] {
+            let request = Request::from_text("json", body).unwrap();
+            assert_eq!(&request.body[..], body);
+            assert_eq!(request.headers["content-type"], "application/json");
+        }
+    }
+
+    #[test]
+    fn a_broken_head_names_its_line() {
+        let text = b"POST /hooks/x\nContent-Type: a/b\nno header\n\n{}";
+        assert_eq!(
+            Request::from_text("x", text).unwrap_err(),
+            UnreadableRequest { line: 3 }
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = Request::from_text("x", &bytes);
+            let _ = Request::from_text("x", &[b"POST /hooks/x\n", &bytes[..]].concat());
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, OutboxError>> + Se
 pub trait Outbox: Send + Sync + 'static {
     /// Keeps an event and its deliveries in one transaction, or says what became of the first one if it is a repeat.
     /// Goes on when the caller hangs up. Positions in a lane are given here: accepted order is commit order.
-    fn keep(&self, event: Arc<Event>, deliveries: Vec<NewDelivery>) -> Reply<'_, Kept>;
+    fn keep(&self, new: NewEvent) -> Reply<'_, Kept>;
 
     /// Takes the due heads of at most `most` lanes that nobody holds, and writes down the attempt of each.
     /// A claimed lane gives nothing more until its claim is recorded.
@@ -55,10 +55,21 @@ pub trait Outbox: Send + Sync + 'static {
     fn close(&self) -> Reply<'_, ()>;
 }
 
+/// An event with everything it makes, as intake hands it over.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Whether a route took it. One that was taken may still make no delivery: its template is silent by choice.
+    pub routed: bool,
+    /// Its deliveries.
+    pub deliveries: Vec<NewDelivery>,
+}
+
 /// What became of an event that was handed to the outbox.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kept {
-    /// It is kept; so many deliveries were made (none: unrouted).
+    /// It is kept; so many deliveries were made.
     New {
         /// How many deliveries it made.
         deliveries: usize,
