@@ -146,8 +146,8 @@ pub struct Receipt {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// OpenIM queued it.
-    Accepted(Receipt),
+    /// OpenIM queued it. Without a receipt when its answer was lost, but its send status says so.
+    Accepted(Option<Receipt>),
     /// OpenIM says no for good; the lane goes on.
     Refused(String),
     /// Not taken now; worth trying again, not before `after` where the server named a time.
@@ -158,5 +158,10 @@ pub enum Outcome {
         after: Option<std::time::Duration>,
     },
     /// It may or may not have been taken.
-    Ambiguous(String),
+    Ambiguous {
+        /// What OpenIM or the network said.
+        reason: String,
+        /// The wait that the server asked for.
+        after: Option<std::time::Duration>,
+    },
 }

@@ -103,8 +103,9 @@ pub struct Record {
 /// What follows an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// OpenIM has queued it; the lane goes on.
-    Accepted(Receipt),
+    /// OpenIM has queued it; the lane goes on. Without a receipt when the answer was lost and the server's send status,
+    /// which holds no ids, says that it was taken.
+    Accepted(Option<Receipt>),
     /// OpenIM said no for good, with the reason; the lane goes on.
     Refused(String),
     /// The time to try has passed, with the last reason; the lane goes on.
