@@ -87,6 +87,18 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    /// All, in the order of a delivery's life.
+    pub const ALL: [DeliveryState; 8] = [
+        DeliveryState::Waiting,
+        DeliveryState::Sending,
+        DeliveryState::Accepted,
+        DeliveryState::Stored,
+        DeliveryState::Refused,
+        DeliveryState::Dead,
+        DeliveryState::Unrendered,
+        DeliveryState::Cancelled,
+    ];
+
     /// The word, as it is stored and shown.
     pub fn word(self) -> &'static str {
         match self {

@@ -20,17 +20,23 @@ use crate::model::{
 /// What a call to the outbox gives once it is durable.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, OutboxError>> + Send + 'a>>;
 
+/// What never comes while the outbox is well.
+pub type Fatal<'a> = Pin<Box<dyn Future<Output = OutboxError> + Send + 'a>>;
+
 /// Where events and deliveries are kept. All answers come after the commit.
 pub trait Outbox: Send + Sync + 'static {
     /// Keeps an event and its deliveries in one transaction, or says what became of the first one if it is a repeat.
-    /// Goes on when the caller hangs up. Positions in a lane are given here: accepted order is commit order.
+    /// Positions in a lane are given here: accepted order is commit order. Once its group has begun it goes on although
+    /// the caller hangs up; before that a caller who is gone leaves no trace. An error means "not promised".
     fn keep(&self, new: NewEvent) -> Reply<'_, Kept>;
 
     /// Takes the due heads of at most `most` lanes that nobody holds, and writes down the attempt of each.
-    /// A claimed lane gives nothing more until its claim is recorded.
+    /// A claimed lane gives nothing more until its claim is recorded. A caller who goes away before the answer gives
+    /// all of them back.
     fn claim(&self, most: usize, now: Timestamp) -> Reply<'_, Vec<Claim>>;
 
-    /// Writes down how an attempt ended and what is decided; frees the lane.
+    /// Writes down how an attempt ended and what is decided; frees the lane. When that attempt is not in hand (any more),
+    /// what was seen is still appended to it, nothing is decided, and the error is [`OutboxError::NotInHand`].
     fn record(&self, record: Record) -> Reply<'_, ()>;
 
     /// When the next waiting head that nobody holds becomes due; `None` when nothing waits.
@@ -50,6 +56,10 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Whether it can keep things now.
     fn probe(&self) -> Reply<'_, ()>;
+
+    /// Returns when what is on disk is not known any more (a failed fsync, a damaged file). Nothing is written after that;
+    /// the process has to end, because only a recovery at the next start tells what was kept.
+    fn fatal(&self) -> Fatal<'_>;
 
     /// Commits what is under way and closes. Later calls fail with [`OutboxError::Closed`].
     fn close(&self) -> Reply<'_, ()>;
@@ -76,7 +86,7 @@ pub enum Kept {
     },
     /// The same event was kept before and is not kept twice.
     Repeat {
-        /// What became of the first one's deliveries.
+        /// What had become of the first one's deliveries, before any was put back.
         became: BTreeMap<DeliveryState, usize>,
         /// How many dead or refused ones were put back into their lanes.
         put_back: usize,
@@ -128,7 +138,7 @@ pub struct Counts {
     pub events: u64,
     /// Events that no route took.
     pub unrouted: u64,
-    /// When the oldest delivery that is neither accepted nor ended was kept.
+    /// When the oldest delivery that is waiting or being sent was kept.
     pub oldest_waiting: Option<Timestamp>,
 }
 
@@ -184,6 +194,14 @@ pub enum OutboxError {
     /// It was closed.
     #[error("the outbox is closed")]
     Closed,
+    /// The attempt is not under way any more: somebody else decides about this delivery.
+    #[error("attempt {attempt} of delivery {delivery} is not in hand")]
+    NotInHand {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// The number of the attempt.
+        attempt: u32,
+    },
     /// The database says no.
     #[error("the outbox cannot be used: {0}")]
     Broken(String),
