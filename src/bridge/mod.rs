@@ -1,3 +1,4 @@
 //! The rule-book: all bridges, templates, groups and people of a directory, checked and compiled, replaced as a whole.
 
+pub mod auth;
 pub mod problem;

@@ -1,0 +1,249 @@
+//! `[auth]`, compiled: how a bridge's sender shows that it is the sender. Data only; `intake::authenticate` asks it.
+//!
+//! An [`Auth`] is a list of ways. The first way whose place is present in a request decides; a bad or empty value there
+//! never falls through to the next.
+
+mod compile;
+mod encoding;
+mod key;
+mod pattern;
+mod place;
+mod written;
+
+use std::fmt;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeTable;
+
+pub use encoding::{Encoding, undo_percent};
+pub use key::{Key, KeyForm};
+pub use pattern::{Holds, Pattern, Piece, Reads, Template};
+pub use place::{Place, Pointer};
+pub use written::{At, Mistake};
+
+use crate::model::Secret;
+
+/// How the requests of one bridge are authenticated.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    ways: Vec<Way>,
+    addresses: Vec<IpNet>,
+    secrets: usize,
+}
+
+/// One way to show who one is.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// What is asked for.
+    pub scheme: Scheme,
+    /// The secrets that are made for this way, in the bridge's order.
+    pub keys: Vec<Key>,
+}
+
+/// What a way asks for.
+#[derive(Clone, Debug)]
+pub enum Scheme {
+    /// Nothing: everybody is believed.
+    None,
+    /// The secret itself, at a place.
+    Token(Shown),
+    /// `Authorization: Basic`; the secret is `user:password`.
+    Basic,
+    /// `Authorization: Bearer`; the secret is the token.
+    Bearer,
+    /// A MAC made with the secret.
+    Hmac(Box<Hmac>),
+}
+
+/// Where a signature or a token stands, and how it reads there.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The first that is present counts.
+    pub places: Vec<Place>,
+    /// The first that fits counts. Each is cut at the separator into the items it is made of.
+    pub formats: Vec<Vec<Pattern>>,
+    /// Cuts the value into items.
+    pub separator: Option<String>,
+}
+
+/// A signature with a shared secret.
+#[derive(Clone, Debug)]
+pub struct Hmac {
+    /// One, or those that `{algorithm}` in the format may choose from.
+    pub algorithms: Vec<Algorithm>,
+    /// Where the signature stands.
+    pub signature: Shown,
+    /// What is signed: the first whose names are all there.
+    pub signed: Vec<Template>,
+    /// When it was signed.
+    pub timestamp: Option<SignedTime>,
+}
+
+/// A timestamp that the signature covers.
+#[derive(Clone, Debug)]
+pub struct SignedTime {
+    /// Its place; `None` when it stands in the signature's format.
+    pub from: Option<Place>,
+    /// How it is written.
+    pub unit: Unit,
+    /// How far it may be from now, in both directions, inclusive.
+    pub within: Duration,
+}
+
+/// How a timestamp is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// RFC 3339.
+    Rfc3339,
+}
+
+/// The hash behind a MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// SHA-1, for old senders. As a MAC it still holds.
+    Sha1,
+    /// SHA-224
+    Sha224,
+    /// SHA-256
+    Sha256,
+    /// SHA-384
+    Sha384,
+    /// SHA-512
+    Sha512,
+}
+
+impl Auth {
+    /// Checks and compiles an `[auth]` table with the bridge's secrets, and reports everything that is wrong with them.
+    ///
+    /// With `extends`, hand in the merged table: a child's key replaces the parent's (remove the parent's entry first,
+    /// or its span stays), and a child that names `scheme` starts afresh.
+    pub fn compile(table: &DeTable<'_>, secrets: &[Secret]) -> Result<Auth, Vec<Mistake>> {
+        compile::compile(table, Some(secrets))
+    }
+
+    /// Checks the table of a bridge that is only a rule-book and has no secrets yet.
+    pub fn check(table: &DeTable<'_>) -> Vec<Mistake> {
+        compile::compile(table, None).err().unwrap_or_default()
+    }
+
+    /// The ways, in the order they are asked.
+    pub fn ways(&self) -> &[Way] {
+        &self.ways
+    }
+
+    /// Where a request may come from; empty for everywhere.
+    pub fn addresses(&self) -> &[IpNet] {
+        &self.addresses
+    }
+
+    /// How many secrets the bridge has.
+    pub fn secrets(&self) -> usize {
+        self.secrets
+    }
+
+    /// What an operator should know about the worth of it, one line each.
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        for way in &self.ways {
+            match &way.scheme {
+                Scheme::None if self.addresses.is_empty() => advice.push(
+                    "scheme none: anybody who finds this address can post; no sender is known"
+                        .to_owned(),
+                ),
+                Scheme::None => advice.push(
+                    "scheme none: only the sender's address is checked, the body is not covered"
+                        .to_owned(),
+                ),
+                scheme if !scheme.covers_body() => advice.push(format!(
+                    "{way}: the sender is known, the body is not covered"
+                )),
+                _ => {}
+            }
+        }
+        advice
+    }
+}
+
+impl Way {
+    /// Where this way looks first of all; whether something is there decides whether the way is asked.
+    pub fn places(&self) -> &[Place] {
+        match &self.scheme {
+            Scheme::Token(shown) => &shown.places,
+            Scheme::Hmac(hmac) => &hmac.signature.places,
+            Scheme::None | Scheme::Basic | Scheme::Bearer => &[],
+        }
+    }
+}
+
+impl Scheme {
+    /// Whether a change of the body would be noticed.
+    pub fn covers_body(&self) -> bool {
+        let covers = |piece: &Piece<Holds>| match piece {
+            Piece::Name(Holds::Body) => true,
+            // A form's `payload` is what becomes the event's body.
+            Piece::Name(Holds::At(Place::Form(field))) => field == "payload",
+            _ => false,
+        };
+        match self {
+            Scheme::Hmac(hmac) => hmac
+                .signed
+                .iter()
+                .all(|signed| signed.pieces().iter().any(covers)),
+            Scheme::None | Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => false,
+        }
+    }
+}
+
+/// For people: `hmac-sha256 in header x-hub-signature-256`.
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scheme {
+            Scheme::None => return f.write_str("scheme none"),
+            Scheme::Basic => return f.write_str("basic"),
+            Scheme::Bearer => return f.write_str("bearer"),
+            Scheme::Token(_) => f.write_str("token")?,
+            Scheme::Hmac(hmac) => {
+                let names: Vec<String> = hmac.algorithms.iter().map(Algorithm::to_string).collect();
+                f.write_str(&names.join(" or "))?;
+            }
+        }
+        for (n, place) in self.places().iter().enumerate() {
+            write!(f, "{}{place}", if n == 0 { " in " } else { " or " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 5] = [
+        Algorithm::Sha1,
+        Algorithm::Sha224,
+        Algorithm::Sha256,
+        Algorithm::Sha384,
+        Algorithm::Sha512,
+    ];
+
+    /// The name that stands for `{algorithm}` in a format: `sha256`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Algorithm::Sha1 => "sha1",
+            Algorithm::Sha224 => "sha224",
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha384 => "sha384",
+            Algorithm::Sha512 => "sha512",
+        }
+    }
+}
+
+/// As `scheme` names it: `hmac-sha256`.
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hmac-{}", self.word())
+    }
+}

@@ -1,0 +1,129 @@
+//! Takes out of a request whatever shows its sender's secret, before an event exists that could be kept, shown or logged.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName};
+use serde_json::Value;
+
+use super::find::{query, undo};
+use crate::bridge::auth::{Auth, Place};
+use crate::intake::{Request, form};
+
+/// Words in the name of a header that shows a secret. Senders copy signatures into headers that the bridge does not
+/// name: GitHub adds SHA-1 beside SHA-256, Gitea signs under five names.
+const TELLING: [&str; 5] = ["signature", "sign", "token", "secret", "password"];
+
+/// Empties the places of all the bridge's ways, not only of the one that decided: a sender may show its token beside the
+/// signature.
+pub(super) fn take_out(auth: &Auth, mut request: Request) -> Request {
+    let headers: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| tells(name))
+        .cloned()
+        .collect();
+    for name in headers {
+        remove(&mut request.headers, &name);
+    }
+    for place in auth.ways().iter().flat_map(|way| way.places()) {
+        match place {
+            Place::Header(name) => remove(&mut request.headers, name),
+            Place::Query(name) => request.target = without_parameter(&request.target, name),
+            Place::Form(name) => request.body = without_field(request.body, name),
+            Place::Body(pointer) => request.body = without_value(request.body, pointer.steps()),
+            Place::Path => {
+                request.target = without_rest(&request.target, &request.rest);
+                request.rest.clear();
+            }
+        }
+    }
+    request
+}
+
+fn tells(name: &HeaderName) -> bool {
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name)
+        || name.as_str().split('-').any(|word| TELLING.contains(&word))
+}
+
+fn remove(headers: &mut HeaderMap, name: &HeaderName) {
+    while headers.remove(name).is_some() {}
+}
+
+fn without_parameter(target: &str, name: &str) -> String {
+    let Some((path, parameters)) = target.split_once('?') else {
+        return target.to_owned();
+    };
+    let kept: Vec<&str> = parameters
+        .split('&')
+        .filter(|parameter| {
+            !query(parameter.as_bytes()).any(|(key, _)| undo(key).as_ref() == name.as_bytes())
+        })
+        .collect();
+    if kept.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", kept.join("&"))
+    }
+}
+
+fn without_field(body: Bytes, name: &str) -> Bytes {
+    let named = |key: &[u8]| form::decode(key).as_ref() == name.as_bytes();
+    let present = form::fields(&body).is_some_and(|mut fields| fields.any(|(key, _)| named(key)));
+    if !present {
+        return body;
+    }
+    let kept: Vec<&[u8]> = body
+        .split(|&byte| byte == b'&')
+        .filter(|field| !query(field).any(|(key, _)| named(key)))
+        .collect();
+    Bytes::from(kept.join(&b'&'))
+}
+
+/// A body that holds its own token is written anew without it.
+fn without_value(body: Bytes, steps: &[String]) -> Bytes {
+    let Some((last, parents)) = steps.split_last() else {
+        return body;
+    };
+    let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
+        return body;
+    };
+    let parent = parents
+        .iter()
+        .try_fold(&mut json, |value, step| match value {
+            Value::Object(fields) => fields.get_mut(step),
+            Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
+            _ => None,
+        });
+    let removed = match parent {
+        Some(Value::Object(fields)) => fields.remove(last).is_some(),
+        Some(Value::Array(items)) => last
+            .parse()
+            .ok()
+            .and_then(|at: usize| items.get_mut(at))
+            .map(|item| *item = Value::Null)
+            .is_some(),
+        _ => false,
+    };
+    if removed {
+        serde_json::to_vec(&json).map_or(body, Bytes::from)
+    } else {
+        body
+    }
+}
+
+fn without_rest(target: &str, rest: &str) -> String {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    // A target that does not end as it should is not worth the risk of keeping the token in it.
+    let path = path.strip_suffix(rest).unwrap_or("/");
+    let path = path
+        .strip_suffix('/')
+        .filter(|path| !path.is_empty())
+        .unwrap_or(path);
+    match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }
+}
