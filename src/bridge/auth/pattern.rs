@@ -82,9 +82,12 @@ const HELD_NAMES: [(&str, Holds); 7] = [
     ("header values", Holds::HeaderValues),
 ];
 
+/// A part and the bytes it takes.
+type Placed<'t> = (Range<usize>, Piece<&'t str>);
+
 /// Cuts a text at its names. A `{` before anything but a letter is text.
-fn cut(text: &str) -> Result<Vec<(Range<usize>, Piece<&str>)>, Flaw> {
-    let mut pieces: Vec<(Range<usize>, Piece<&str>)> = Vec::new();
+fn cut(text: &str) -> Result<Vec<Placed<'_>>, Flaw> {
+    let mut pieces: Vec<Placed<'_>> = Vec::new();
     let mut from = 0;
     let mut seen = 0;
     while let Some(open) = text[seen..].find('{').map(|at| seen + at) {

@@ -188,11 +188,14 @@ fn key_bytes<'k>(key: &'k Key, facts: &Facts<'_>) -> Result<Cow<'k, [u8]>, Refus
     Err(missing.map_or_else(|| Refusal::Absent(Missing(Vec::new())), Refusal::Absent))
 }
 
+/// A place and what stands there.
+type Present<'a, 'r> = (&'a Place, Vec<Cow<'r, [u8]>>);
+
 /// The first place of a way at which something stands. More than one value needs a separator, even if they are equal.
 fn first_present<'a, 'r>(
     shown: &'a Shown,
     request: &'r Request,
-) -> Result<Option<(&'a Place, Vec<Cow<'r, [u8]>>)>, Refusal> {
+) -> Result<Option<Present<'a, 'r>>, Refusal> {
     for place in &shown.places {
         let values = find(request, place).map_err(|_| Refusal::NotAText(place.to_string()))?;
         if values.len() > 1 && shown.separator.is_none() {
