@@ -1,1 +1,3 @@
-//! TODO
+//! From the outbox to OpenIM: the courier takes each delivery there and records what happened.
+
+pub mod openim;

@@ -1,6 +1,7 @@
 //! The nouns that every room shares. No I/O.
 
 mod clock;
+pub mod content;
 mod conversation;
 mod delivery;
 mod event;
@@ -9,6 +10,7 @@ mod message;
 mod secret;
 
 pub use clock::{Clock, Lever, Timestamp};
+pub use content::{CONTENT_TYPES, ContentType, content_flaws, content_type};
 pub use conversation::{Conversation, Lane, NotAConversation};
 pub use delivery::{
     Attempt, Claim, DeliveryId, DeliveryState, NewDelivery, Outcome, Receipt, Rendered,
