@@ -2,7 +2,10 @@
 //! the samples in the tests and `check`.
 
 pub mod authenticate;
+mod fields;
 pub mod form;
+pub mod parse;
 mod request;
 
+pub use parse::{Taken, Unreadable, parse};
 pub use request::{Authentic, Request, UnreadableRequest};

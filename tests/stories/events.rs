@@ -1,0 +1,192 @@
+//! The language of events over what senders really send.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use openim_bridge::bridge::event_rules::{EventRules, Field};
+use openim_bridge::intake::{Authentic, Request, Taken, parse};
+use openim_bridge::model::{Event, Timestamp};
+use serde_json::Value;
+
+/// The folder with the corpus and the blocks; tests that need it are skipped without it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests find the corpus by the environment"
+)]
+fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("OPENIM_BRIDGE_SHARED").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: OPENIM_BRIDGE_SHARED is not set");
+    }
+    folder
+}
+
+fn now() -> Timestamp {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+/// The `[event]` blocks of a document, by the sender in the comment above each.
+fn blocks(document: &str) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut blocks = BTreeMap::new();
+    for block in document
+        .split("\n# ")
+        .filter(|block| block.contains("\n[event]"))
+    {
+        let (sender, rest) = block.split_once('\n').unwrap();
+        let mut written = Vec::new();
+        let mut lines = rest.lines().skip_while(|line| *line != "[event]").skip(1);
+        while let Some(line) = lines.next() {
+            let Some((key, value)) = line.split_once('=') else {
+                continue;
+            };
+            let mut value = value.trim().to_owned();
+            while value.starts_with("'''") && !value[3..].contains("'''") {
+                value.push('\n');
+                value.push_str(lines.next().unwrap());
+            }
+            let quotes = if value.starts_with("'''") { "'''" } else { "'" };
+            let value = value.strip_prefix(quotes).unwrap();
+            let value = &value[..value.find(quotes).unwrap()];
+            written.push((key.trim().to_owned(), value.to_owned()));
+        }
+        blocks.insert(sender.to_owned(), written);
+    }
+    blocks
+}
+
+fn compiled(sender: &str, written: &[(String, String)]) -> EventRules {
+    EventRules::compile(written).unwrap_or_else(|flaws| panic!("{sender}: {flaws:#?}"))
+}
+
+/// The request of a case, as it came.
+fn request(case: &Value) -> Authentic {
+    let mut headers = HeaderMap::new();
+    for (name, value) in case["headers"].as_object().into_iter().flatten() {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let value = value.as_str().unwrap_or_default();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+    }
+    let body = match (case["raw"].as_str(), &case["body"]) {
+        (Some(raw), _) => raw.to_owned(),
+        (None, Value::Null) => String::new(),
+        (None, body) => body.to_string(),
+    };
+    let target = case["path"].as_str().unwrap_or("/hooks/it").to_owned();
+    Authentic {
+        request: Request {
+            method: Method::POST,
+            target,
+            rest: String::new(),
+            headers,
+            body: Bytes::from(body),
+            peer: None,
+        },
+        by: "not asked".to_owned(),
+    }
+}
+
+fn cases(folder: &Path, sender: &str) -> Vec<(String, Value)> {
+    let Ok(files) = std::fs::read_dir(folder.join("corpus/cases").join(sender)) else {
+        return Vec::new();
+    };
+    let mut cases: Vec<_> = files
+        .map(|file| {
+            let path = file.unwrap().path();
+            let case = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            (path.display().to_string(), case)
+        })
+        .collect();
+    cases.sort_by(|a, b| a.0.cmp(&b.0));
+    cases
+}
+
+fn is_filled(event: &Event, field: Field) -> bool {
+    match field {
+        Field::Subject => !event.subject.is_empty(),
+        Field::Title => !event.title.is_empty(),
+        Field::Actor => !event.actor.is_empty(),
+        Field::Link => !event.link.is_empty(),
+        Field::State => event.state.is_some(),
+        Field::Kind => event.kind != "other",
+        Field::Id | Field::Severity | Field::Time => true,
+    }
+}
+
+#[test]
+fn every_block_reads_every_request_of_its_sender_without_a_failure() {
+    let Some(folder) = shared() else { return };
+    let document = std::fs::read_to_string(folder.join("design/EVENTS.md")).unwrap();
+    let mut failures = Vec::new();
+    let mut read = 0;
+    for (sender, written) in blocks(&document) {
+        let rules = compiled(&sender, &written);
+        let mut filled: BTreeMap<Field, usize> = BTreeMap::new();
+        let folders: &[&str] = match sender.as_str() {
+            "gitea" => &["gitea", "gogs"],
+            "generic" => &["generic", "json"],
+            sender => &[sender],
+        };
+        let cases: Vec<_> = folders
+            .iter()
+            .flat_map(|name| cases(&folder, name))
+            .collect();
+        for (path, case) in &cases {
+            match parse(&sender, &rules, request(case), now()) {
+                Ok(Taken::Event(event, notes)) => {
+                    failures.extend(
+                        notes
+                            .iter()
+                            .filter(|note| note.what.starts_with('`'))
+                            .map(|note| format!("{path}: {note}")),
+                    );
+                    for field in Field::ALL {
+                        *filled.entry(field).or_default() += usize::from(is_filled(&event, field));
+                    }
+                }
+                Ok(Taken::Silent(why)) => println!("{path}: {why}"),
+                Err(error) => println!("{path}: {error}"),
+            }
+            read += 1;
+        }
+        let shown =
+            Field::ALL.map(|field| format!("{} {}", field.key(), filled.get(&field).unwrap_or(&0)));
+        println!("{sender} ({}): {}", cases.len(), shown.join(", "));
+        let least = |field, least| {
+            let filled = filled[&field];
+            assert!(
+                filled >= least,
+                "{sender}: {field:?} is filled {filled} times of {least}"
+            );
+        };
+        match sender.as_str() {
+            "github" => {
+                assert_eq!(cases.len(), 290);
+                for (field, count) in [
+                    (Field::Subject, 281),
+                    (Field::Title, 283),
+                    (Field::Actor, 285),
+                    (Field::Link, 268),
+                    (Field::State, 156),
+                ] {
+                    least(field, count);
+                }
+            }
+            "gitlab" => {
+                for (field, count) in [
+                    (Field::Subject, 78),
+                    (Field::Title, 83),
+                    (Field::Actor, 72),
+                    (Field::Link, 74),
+                    (Field::State, 55),
+                ] {
+                    least(field, count);
+                }
+            }
+            _ => (),
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(read > 600, "only {read} requests were read");
+}
