@@ -1,7 +1,11 @@
-//! From a bridge's secret to the key of one way.
+//! From a bridge's secrets to the keys of its ways.
 
+use super::super::problem::Flaw;
 use super::encoding::Encoding;
 use super::pattern::{Holds, Pattern, Reads, Template};
+use super::place::Place;
+use super::written::{At, Mistake};
+use super::{Scheme, Way};
 use crate::model::Secret;
 
 /// A secret as one way uses it.
@@ -22,6 +26,12 @@ pub enum KeyForm {
     Fixed(Secret),
     /// Put together for each request.
     Built(Template),
+}
+
+/// A way without its secrets.
+pub(super) struct Rule {
+    pub scheme: Scheme,
+    pub keys: Vec<KeyRule>,
 }
 
 /// `key` as written: one that reads the secret, or one that builds the key.
@@ -57,7 +67,7 @@ fn decode(encoding: Encoding, text: &[u8]) -> Option<KeyForm> {
 }
 
 /// The forms of the key for one secret, as far as they can matter: nothing behind a fixed key is ever asked.
-pub(super) fn forms(rules: &[KeyRule], secret: &Secret) -> Vec<KeyForm> {
+fn forms(rules: &[KeyRule], secret: &Secret) -> Vec<KeyForm> {
     let mut forms = Vec::new();
     for form in rules.iter().filter_map(|rule| rule.form(secret)) {
         let fixed = matches!(form, KeyForm::Fixed(_));
@@ -67,4 +77,74 @@ pub(super) fn forms(rules: &[KeyRule], secret: &Secret) -> Vec<KeyForm> {
         }
     }
     forms
+}
+
+/// Gives each way the secrets that are made for it.
+pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mistake>) -> Vec<Way> {
+    let open = |rule: &Rule| matches!(rule.scheme, Scheme::None);
+    if secrets.is_empty() && !rules.iter().all(open) {
+        mistakes.push(Mistake {
+            at: At::Table,
+            flaw: Flaw::new(0..0, "there is no secret to authenticate with")
+                .help("`secrets = [\"env:NAME\"]` or `[\"file:/path\"]` on the bridge"),
+        });
+    }
+    let mut ways: Vec<Way> = Vec::new();
+    let mut fits = vec![false; secrets.len()];
+    for rule in rules {
+        let mut way = Way {
+            scheme: rule.scheme,
+            keys: Vec::new(),
+        };
+        for (index, secret) in secrets.iter().enumerate() {
+            let forms = forms(&rule.keys, secret);
+            let fit = match &way.scheme {
+                Scheme::None => false,
+                Scheme::Token(shown) => shown.places.iter().any(|place| can_stand(secret, place)),
+                Scheme::Basic => secret.expose().contains(&b':'),
+                Scheme::Bearer => fits_a_header(secret),
+                Scheme::Hmac(_) => !forms.is_empty(),
+            };
+            if fit && !secret.expose().is_empty() {
+                fits[index] = true;
+                way.keys.push(Key {
+                    number: index + 1,
+                    secret: secret.clone(),
+                    forms,
+                });
+            }
+        }
+        ways.push(way);
+    }
+    for (index, secret) in secrets.iter().enumerate() {
+        let flaw = if secret.expose().is_empty() {
+            Flaw::new(0..0, "the secret is empty")
+        } else if !fits[index] {
+            let names: Vec<String> = ways.iter().map(Way::to_string).collect();
+            Flaw::new(0..0, "the secret fits no way of this bridge").help(format!(
+                "the ways: {}; {}",
+                names.join(", "),
+                WHAT_FITS
+            ))
+        } else {
+            continue;
+        };
+        mistakes.push(Mistake {
+            at: At::Secret(index),
+            flaw,
+        });
+    }
+    ways
+}
+
+const WHAT_FITS: &str = "basic wants `user:password`, a header takes no line breaks, and `key` with `{hex}` or `{base64}` must be able to read it";
+
+fn can_stand(secret: &Secret, place: &Place) -> bool {
+    !matches!(place, Place::Header(_)) || fits_a_header(secret)
+}
+
+/// A header's value has no control characters and no blanks at its ends.
+fn fits_a_header(secret: &Secret) -> bool {
+    let secret = secret.expose();
+    secret.trim_ascii() == secret && !secret.iter().any(u8::is_ascii_control)
 }

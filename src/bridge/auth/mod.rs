@@ -8,6 +8,10 @@ mod encoding;
 mod key;
 mod pattern;
 mod place;
+mod shown;
+#[cfg(test)]
+mod tests;
+mod time;
 mod written;
 
 use std::fmt;

@@ -59,6 +59,8 @@ pub(super) struct Reader<'a> {
     table: &'a DeTable<'a>,
     /// The outermost key and where the table stands, for a table inside a key.
     inside: Option<(&'a str, Range<usize>)>,
+    /// Keys that somebody meant to write, by the nearest names of those that are unknown.
+    meant: Vec<String>,
     pub mistakes: Vec<Mistake>,
 }
 
@@ -67,6 +69,7 @@ impl<'a> Reader<'a> {
         Reader {
             table,
             inside: None,
+            meant: Vec::new(),
             mistakes: Vec::new(),
         }
     }
@@ -77,6 +80,7 @@ impl<'a> Reader<'a> {
         Reader {
             table,
             inside: Some((key, span)),
+            meant: Vec::new(),
             mistakes: Vec::new(),
         }
     }
@@ -102,8 +106,9 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// Whether a key is there, or was meant to be: one typing mistake is reported once.
     pub fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+        self.table.contains_key(key) || self.meant.iter().any(|meant| meant == key)
     }
 
     /// Where a key's value stands.
@@ -124,7 +129,10 @@ impl<'a> Reader<'a> {
             } else {
                 let flaw = Flaw::new(key.span(), format!("unknown key `{name}`"));
                 match nearest(name, known.iter().copied()) {
-                    Some(near) => flaw.help(format!("did you mean `{near}`?")),
+                    Some(near) => {
+                        self.meant.push(near.to_owned());
+                        flaw.help(format!("did you mean `{near}`?"))
+                    }
                     None => flaw.help(format!("known here: `{}`", known.join("`, `"))),
                 }
             };
@@ -186,7 +194,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Every key of the language, so that one in the wrong company is not called unknown.
-const ALL_KEYS: [&str; 11] = [
+pub(super) const ALL_KEYS: [&str; 11] = [
     "scheme",
     "signature",
     "token",

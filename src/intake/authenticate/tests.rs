@@ -1,15 +1,73 @@
-//! The matching rules of `[auth]`, each with the promise it makes.
+//! Declarations and requests for the tests of authentication, which stand beside: one file for each kind of promise.
 
 use http::{HeaderName, HeaderValue, Method};
 use toml::de::DeTable;
 
 use super::*;
-use crate::bridge::auth::Mistake;
+use crate::bridge::auth::{Encoding, Mistake};
 use crate::model::Secret;
+
+mod decided;
+mod properties;
+mod rules;
+mod taken_out;
 
 const GITHUB: &str = r#"scheme = "hmac-sha256"
 signature = "header:x-hub-signature-256"
 format = "sha256={hex}""#;
+const STRIPE: &str = r#"scheme = "hmac-sha256"
+signature = "header:stripe-signature"
+format = "t={timestamp},v1={hex}"
+several = ","
+signed = "{timestamp}.{body}"
+timestamp = { within = "5m" }"#;
+const SHOPIFY: &str = r#"scheme = "hmac-sha256"
+signature = "header:x-hmac"
+format = "{base64}""#;
+const GITEE: &str = r#"scheme = "hmac-sha256"
+signature = "header:x-gitee-token"
+format = "{base64}"
+signed = "{timestamp}\n{secret}"
+timestamp = { from = "header:x-gitee-timestamp", unit = "ms", within = "1h" }"#;
+const DINGTALK: &str = r#"scheme = "hmac-sha256"
+signature = "query:sign"
+format = "{base64}"
+signed = "{timestamp}\n{secret}"
+timestamp = { from = "query:timestamp", unit = "ms", within = "1h" }"#;
+const STANDARD: &str = r#"scheme = "hmac-sha256"
+signature = "header:webhook-signature"
+format = "v1,{base64}"
+several = " "
+signed = "{header:webhook-id}.{timestamp}.{body}"
+timestamp = { from = "header:webhook-timestamp", within = "5m" }
+key = ["whsec_{base64}", "{base64}"]"#;
+const GITEA: &str = r#"scheme = "hmac-sha256"
+signature = ["header:x-forgejo-signature", "header:x-gitea-signature"]
+format = "{hex}"
+signed = ["{form:payload}", "{body}"]"#;
+const GITLAB: &str = r#"scheme = "hmac-sha256"
+signature = "header:webhook-signature"
+format = "v1,{base64}"
+several = " "
+signed = "{header:webhook-id}.{timestamp}.{body}"
+timestamp = { from = "header:webhook-timestamp", within = "5m" }
+key = "whsec_{base64}"
+otherwise = { scheme = "token", token = "header:x-gitlab-token" }"#;
+const FEISHU: &str = r#"scheme = "hmac-sha256"
+signature = "body:/sign"
+format = "{base64}"
+signed = ""
+key = "{timestamp}\n{secret}"
+timestamp = { from = "body:/timestamp", within = "1h" }"#;
+const HOOK0: &str = r#"scheme = "hmac-sha256"
+signature = "header:x-hook0-signature"
+format = "t={timestamp},h={headers},v1={hex}"
+several = ","
+signed = "{timestamp}.{headers}.{header values}.{body}"
+timestamp = { within = "5m" }"#;
+const LEGACY: &str = r#"scheme = ["hmac-sha256", "hmac-sha1"]
+signature = ["header:x-hub-signature-256", "header:x-hub-signature"]
+format = "{algorithm}={hex}""#;
 const ALERTMANAGER: &str = r#"scheme = "bearer"
 otherwise = [{ scheme = "basic" }, { scheme = "token", token = "path" }]"#;
 
@@ -64,6 +122,10 @@ fn hex_sha256(secret: &str, message: &str) -> String {
     hex_mac(Algorithm::Sha256, secret, message)
 }
 
+fn base64_sha256(secret: &str, message: &str) -> String {
+    Encoding::Base64.encode(&mac::mac(Algorithm::Sha256, secret.as_bytes(), &[message]))
+}
+
 #[track_caller]
 fn accepted(auth: &Auth, request: Request) -> Authentic {
     authenticate(auth, request, now()).unwrap_or_else(|refusal| panic!("refused: {refusal}"))
@@ -75,68 +137,4 @@ fn refused(auth: &Auth, request: Request) -> String {
         Ok(authentic) => panic!("believed: {}", authentic.by),
         Err(refusal) => refusal.to_string(),
     }
-}
-
-// -- the schemes ------------------------------------------------------------------------------------------------------
-
-#[test]
-fn a_hex_signature_with_a_prefix_over_the_raw_body_is_believed() {
-    let auth = auth(GITHUB, &["It's a Secret to Everybody"]);
-    let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    let request = with(post("Hello, World!"), &[("x-hub-signature-256", signature)]);
-    let authentic = accepted(&auth, request);
-    assert_eq!(
-        authentic.by,
-        "hmac-sha256 in header x-hub-signature-256, secret 1 of 1"
-    );
-}
-
-#[test]
-fn any_of_several_secrets_is_believed_while_one_is_being_replaced() {
-    let auth = auth(GITHUB, &["new", "old"]);
-    for (secret, by) in [("new", "secret 1 of 2"), ("old", "secret 2 of 2")] {
-        let signature = format!("sha256={}", hex_sha256(secret, "{}"));
-        let request = with(post("{}"), &[("x-hub-signature-256", &signature)]);
-        assert!(accepted(&auth, request).by.ends_with(by));
-    }
-    let signature = format!("sha256={}", hex_sha256("else", "{}"));
-    let request = with(post("{}"), &[("x-hub-signature-256", &signature)]);
-    assert_eq!(
-        refused(&auth, request),
-        "signature does not match any of 2 secrets"
-    );
-    assert_eq!(
-        refused(&auth, post("{}")),
-        "header x-hub-signature-256 is missing"
-    );
-}
-
-#[test]
-fn bearer_basic_and_a_token_in_the_path_are_three_ways_into_one_bridge() {
-    let auth = auth(ALERTMANAGER, &["sesame", "ada:love:lace"]);
-    let authorized = |value: &str| with(post("{}"), &[("authorization", value)]);
-    assert_eq!(
-        accepted(&auth, authorized("Bearer sesame")).by,
-        "bearer, secret 1 of 2"
-    );
-    assert_eq!(
-        accepted(&auth, authorized("bearer  sesame")).by,
-        "bearer, secret 1 of 2"
-    );
-    assert_eq!(
-        accepted(&auth, authorized("Basic YWRhOmxvdmU6bGFjZQ==")).by,
-        "basic, secret 2 of 2"
-    );
-    assert_eq!(
-        accepted(&auth, at(post("{}"), "/hooks/acme/sesame")).by,
-        "token in the path behind the bridge's name, secret 1 of 2"
-    );
-    assert_eq!(
-        refused(&auth, authorized("Basic YWRhOndyb25n")),
-        "basic credential does not match the secret"
-    );
-    assert_eq!(
-        refused(&auth, post("{}")),
-        "header authorization (bearer), header authorization (basic) and the path behind the bridge's name are missing"
-    );
 }

@@ -1,0 +1,491 @@
+//! What is wrong with an `[auth]` is said at load, where it stands.
+
+use super::*;
+
+const SIGNED: &str = r#"scheme = "hmac-sha256"
+signature = "header:x-sign"
+format = "{hex}"
+"#;
+
+fn compiled(declared: &str, secrets: &[&str]) -> Result<Auth, Vec<Mistake>> {
+    let table = DeTable::parse(declared).unwrap_or_else(|error| panic!("{declared}: {error}"));
+    let secrets: Vec<Secret> = secrets.iter().map(|text| Secret::new(*text)).collect();
+    Auth::compile(table.get_ref(), &secrets)
+}
+
+#[track_caller]
+fn mistakes(declared: &str) -> Vec<Mistake> {
+    let mistakes = compiled(declared, &["secret:x"]).expect_err(declared);
+    for mistake in &mistakes {
+        assert!(
+            declared.get(mistake.flaw.span.clone()).is_some(),
+            "{mistake:?}"
+        );
+    }
+    mistakes
+}
+
+/// The only mistake: the text it points at, and what it says.
+#[track_caller]
+fn mistake(declared: &str) -> (&str, String) {
+    let mistakes = mistakes(declared);
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    let flaw = &mistakes[0].flaw;
+    let said = match &flaw.help {
+        Some(help) => format!("{}; {help}", flaw.message),
+        None => flaw.message.clone(),
+    };
+    (&declared[flaw.span.clone()], said)
+}
+
+#[track_caller]
+fn says(declared: &str, where_: &str, what: &str) {
+    let (place, said) = mistake(declared);
+    assert_eq!(place, where_, "{said}");
+    assert!(said.contains(what), "{said}");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_right_one() {
+    says(
+        &format!("{SIGNED}signd = \"{{body}}\""),
+        "signd",
+        "unknown key `signd`; did you mean `signed`?",
+    );
+    says(
+        &format!(
+            "{SIGNED}timestamp = {{ form = \"header:x\", within = \"5m\" }}\nsigned = \"{{timestamp}}\""
+        ),
+        "form",
+        "did you mean `from`?",
+    );
+}
+
+#[test]
+fn one_typing_mistake_is_reported_once() {
+    let signed = SIGNED
+        .replace("signature", "signatur")
+        .replace("format", "fromat");
+    let said = mistakes(&signed);
+    assert_eq!(said.len(), 2, "{said:?}");
+    says(
+        &SIGNED.replace("scheme", "shceme"),
+        "shceme",
+        "did you mean `scheme`?",
+    );
+}
+
+#[test]
+fn a_key_of_another_scheme_is_not_called_unknown() {
+    says(
+        "scheme = \"bearer\"\nformat = \"{token}\"",
+        "format",
+        "`format` does not belong to scheme `bearer`",
+    );
+    says(
+        "scheme = \"token\"\ntoken = \"path\"\nsigned = \"{body}\"",
+        "signed",
+        "does not belong to scheme `token`",
+    );
+}
+
+#[test]
+fn a_wrong_scheme_names_the_nearest_right_one() {
+    says(
+        "scheme = \"hmac-sha265\"\nsignature = \"path\"\nformat = \"{hex}\"",
+        "\"hmac-sha265\"",
+        "did you mean `hmac-sha256`?",
+    );
+    says("", "", "`scheme` is missing");
+    says("scheme = 5", "5", "a text or a list of texts");
+    says("scheme = []", "[]", "a text or a list of texts");
+    says(
+        "scheme = [\"token\", \"basic\"]\ntoken = \"path\"",
+        "\"basic\"",
+        "only hmac schemes",
+    );
+}
+
+#[test]
+fn what_is_not_supported_yet_says_so() {
+    says("scheme = \"ed25519\"", "\"ed25519\"", "not supported yet");
+    says(
+        &format!("{SIGNED}challenge = {{ from = \"query:c\", answer = \"{{challenge}}\" }}"),
+        "{ from = \"query:c\", answer = \"{challenge}\" }",
+        "challenges are not supported yet",
+    );
+}
+
+#[test]
+fn what_a_scheme_needs_is_missed() {
+    let said: Vec<String> = mistakes("scheme = \"hmac-sha1\"")
+        .into_iter()
+        .map(|mistake| {
+            assert_eq!(mistake.at, At::Table);
+            mistake.flaw.message
+        })
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(said[0], "`signature` is missing");
+    assert!(said[1].starts_with("`format` is missing"));
+    assert_eq!(
+        mistake("scheme = \"token\"").1.split(';').next(),
+        Some("`token` is missing")
+    );
+}
+
+#[test]
+fn a_timestamp_that_is_not_signed_would_protect_nothing() {
+    let timestamp = "timestamp = { from = \"header:x-time\", within = \"5m\" }";
+    says(
+        &format!("{SIGNED}{timestamp}"),
+        &timestamp[12..],
+        "not signed",
+    );
+    // Signed by name, as a place, or as a part of the body.
+    for signed in [
+        "signed = \"{timestamp}.{body}\"",
+        "signed = \"{header:x-time}.{body}\"",
+        "key = \"{timestamp}{secret}\"",
+    ] {
+        assert!(
+            compiled(&format!("{SIGNED}{timestamp}\n{signed}"), &["x"]).is_ok(),
+            "{signed}"
+        );
+    }
+    let inside = "timestamp = { from = \"body:/time\", within = \"5m\" }";
+    assert!(compiled(&format!("{SIGNED}{inside}"), &["x"]).is_ok());
+    // Every alternative has to sign it.
+    says(
+        &format!("{SIGNED}{timestamp}\nsigned = [\"{{timestamp}}{{form:payload}}\", \"{{body}}\"]"),
+        &timestamp[12..],
+        "not signed",
+    );
+}
+
+#[test]
+fn a_timestamp_needs_a_limit_and_one_place() {
+    says(
+        &format!("{SIGNED}signed = \"{{timestamp}}.{{body}}\""),
+        "",
+        "without a `timestamp` that says `within`",
+    );
+    let signed = format!("{SIGNED}signed = \"{{timestamp}}.{{body}}\"\n");
+    says(
+        &format!("{signed}timestamp = {{ from = \"header:x\" }}"),
+        "{ from = \"header:x\" }",
+        "`within` is missing",
+    );
+    says(
+        &format!("{signed}timestamp = {{ within = \"5m\" }}"),
+        "{ within = \"5m\" }",
+        "stands nowhere",
+    );
+    for within in ["\"5\"", "\"soon\"", "\"0s\"", "\"-5m\"", "\"\""] {
+        says(
+            &format!("{signed}timestamp = {{ from = \"header:x\", within = {within} }}"),
+            within,
+            "a length of time",
+        );
+    }
+    says(
+        &format!("{signed}timestamp = {{ from = \"header:x\", within = \"5m\", unit = \"h\" }}"),
+        "\"h\"",
+        "`s`, `ms` or `rfc3339`",
+    );
+    let both = "scheme = \"hmac-sha256\"\nsignature = \"header:x\"\nformat = \"t={timestamp},s={hex}\"\nsigned = \"{timestamp}\"\n";
+    says(
+        &format!("{both}timestamp = {{ from = \"header:x\", within = \"5m\" }}"),
+        "{ from = \"header:x\", within = \"5m\" }",
+        "has a `from` besides",
+    );
+}
+
+#[test]
+fn a_format_that_cannot_be_told_apart_is_refused() {
+    let with = |format: &str| {
+        format!("scheme = \"hmac-sha256\"\nsignature = \"header:x\"\nformat = \"{format}\"\n")
+    };
+    says(&with("v1={hexx}"), "{hexx}", "did you mean `{hex}`?");
+    says(&with("v1={token}"), "{token}", "unknown name");
+    says(&with("{hex"), "{hex", "never closed");
+    says(&with("v1="), "\"v1=\"", "exactly one of `{hex}`");
+    says(
+        &with("{hex}.{base64}"),
+        "\"{hex}.{base64}\"",
+        "exactly one of `{hex}`",
+    );
+    let timed = "signed = \"{timestamp}\"\ntimestamp = { within = \"5m\" }";
+    says(
+        &format!("{}{timed}", with("{timestamp}{hex}")),
+        "{hex}",
+        "two names side by side",
+    );
+    says(
+        &format!("{}several = \",\"", with("t=1,v1={hex}")),
+        "t=1",
+        "the separator cuts here, and `t=1` is left without a name",
+    );
+    says(
+        &format!("{}several = \",\"\n{timed}", with("{timestamp},v1={hex}")),
+        "\"{timestamp},v1={hex}\"",
+        "each item needs text",
+    );
+    for separator in ["\"\"", "\"x\"", "\"=\"", "\"{\""] {
+        let (place, _) = mistake_owned(&format!("{}several = {separator}", with("{hex}")));
+        assert_eq!(place, separator);
+    }
+}
+
+#[track_caller]
+fn mistake_owned(declared: &str) -> (String, String) {
+    let (place, said) = mistake(declared);
+    (place.to_owned(), said)
+}
+
+#[test]
+fn a_list_of_schemes_needs_something_to_choose_by() {
+    let schemes = "[\"hmac-sha256\", \"hmac-sha1\"]";
+    let with =
+        |format: &str| format!("scheme = {schemes}\nsignature = \"header:x\"\nformat = {format}");
+    says(&with("\"{hex}\""), schemes, "`{algorithm}` in `format`");
+    says(
+        &with("[\"{algorithm}={hex}\", \"{hex}\"]"),
+        schemes,
+        "`{algorithm}` in `format`",
+    );
+    assert!(compiled(&with("\"{algorithm}={hex}\""), &["x"]).is_ok());
+}
+
+#[test]
+fn an_otherwise_that_is_never_asked_or_always_open_is_refused() {
+    let with = |otherwise: &str| format!("{SIGNED}otherwise = {otherwise}");
+    says(
+        &with("{ scheme = \"none\" }"),
+        "\"none\"",
+        "cannot be `none`",
+    );
+    says(
+        &with("{ scheme = \"token\", token = \"header:X-Sign\" }"),
+        "{ scheme = \"token\", token = \"header:X-Sign\" }",
+        "never asked: header x-sign already decides",
+    );
+    says(
+        &with("[{ scheme = \"bearer\" }, { scheme = \"bearer\" }]"),
+        "{ scheme = \"bearer\" }",
+        "never asked: `bearer`",
+    );
+    says(
+        "scheme = \"token\"\ntoken = \"header:authorization\"\notherwise = { scheme = \"basic\" }",
+        "{ scheme = \"basic\" }",
+        "never asked: header authorization",
+    );
+    says(
+        "scheme = \"none\"\notherwise = { scheme = \"basic\" }",
+        "{ scheme = \"basic\" }",
+        "never asked",
+    );
+    says(
+        &with("{ scheme = \"bearer\", otherwise = { scheme = \"basic\" } }"),
+        "otherwise",
+        "does not belong",
+    );
+}
+
+#[test]
+fn a_mistake_inside_otherwise_is_filed_under_it() {
+    let mistakes = mistakes(
+        "scheme = \"bearer\"\notherwise = [{ scheme = \"token\" }, { scheme = \"hmac-sha256\", signature = \"heder:x\", format = \"{hex}\" }]",
+    );
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    for mistake in mistakes {
+        assert_eq!(mistake.at, At::Key("otherwise".to_owned()));
+    }
+}
+
+#[test]
+fn a_secret_that_fits_no_way_is_an_error_at_load() {
+    let at = |declared: &str, secrets: &[&str]| -> Vec<At> {
+        let mistakes = compiled(declared, secrets).err().unwrap_or_default();
+        mistakes.into_iter().map(|mistake| mistake.at).collect()
+    };
+    let standard = format!("{SIGNED}key = \"whsec_{{base64}}\"");
+    assert_eq!(at(&standard, &["whsec_YWJj"]), []);
+    assert_eq!(at(&standard, &["whsec_YWJj", "YWJj"]), [At::Secret(1)]);
+    assert_eq!(at(&standard, &["whsec_"]), [At::Secret(0)]);
+    assert_eq!(at(&standard, &["whsec_***"]), [At::Secret(0)]);
+    assert_eq!(
+        at(&format!("{SIGNED}key = \"{{hex}}\""), &["0aF", "0aFf"]),
+        [At::Secret(0)]
+    );
+    assert_eq!(
+        at("scheme = \"basic\"", &["no colon", "a:b"]),
+        [At::Secret(0)]
+    );
+    assert_eq!(at("scheme = \"bearer\"", &["line\nbreak"]), [At::Secret(0)]);
+    assert_eq!(at("scheme = \"none\"", &["x"]), [At::Secret(0)]);
+    // Either way of a bridge may be the one.
+    let either = format!("{standard}\notherwise = {{ scheme = \"basic\" }}");
+    assert_eq!(at(&either, &["whsec_YWJj", "a:b"]), []);
+}
+
+#[test]
+fn an_empty_secret_and_no_secret_at_all_are_errors_at_load() {
+    let mistakes = compiled(SIGNED, &["x", ""]).unwrap_err();
+    assert_eq!(mistakes[0].at, At::Secret(1));
+    assert_eq!(mistakes[0].flaw.message, "the secret is empty");
+    let mistakes = compiled(SIGNED, &[]).unwrap_err();
+    assert_eq!(mistakes[0].at, At::Table);
+    assert!(compiled("scheme = \"none\"", &[]).is_ok());
+    let table = DeTable::parse(SIGNED).unwrap();
+    assert_eq!(Auth::check(table.get_ref()), [], "a rule-book needs none");
+}
+
+#[test]
+fn a_key_that_anybody_could_make_is_refused() {
+    says(
+        &format!("{SIGNED}key = \"fixed\""),
+        "\"fixed\"",
+        "without `{secret}`",
+    );
+    says(
+        &format!("{SIGNED}key = \"{{body}}\""),
+        "\"{body}\"",
+        "without `{secret}`",
+    );
+    says(
+        &format!("{SIGNED}key = \"{{hex}}.{{base64}}\""),
+        "\"{hex}.{base64}\"",
+        "exactly one",
+    );
+    assert!(
+        compiled(
+            &format!("{SIGNED}key = \"{{body}}\"\nsigned = \"{{secret}}\""),
+            &["x"]
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn addresses_are_ranges() {
+    says(
+        "scheme = \"bearer\"\naddresses = [\"10.0.0.0/8\", \"10.0.0.0/64\"]",
+        "\"10.0.0.0/64\"",
+        "is no range of addresses",
+    );
+    assert!(compiled("scheme = \"bearer\"\naddresses = \"192.0.2.7\"", &["x"]).is_ok());
+}
+
+#[test]
+fn signed_headers_must_be_named_somewhere() {
+    says(
+        &format!("{SIGNED}signed = \"{{header values}}.{{body}}\""),
+        "\"{header values}.{body}\"",
+        "`{headers}` belongs in `format`",
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_in_one_run() {
+    let declared = r#"scheme = "hmac-sha256"
+signature = "heder:x"
+format = "{hexx}"
+signed = "{boddy}"
+key = "{secrt}"
+timestamp = { from = "quary:t", within = "soon", unit = "min" }
+addresses = ["here"]
+typo = 1
+otherwise = { scheme = "tokn" }"#;
+    let mistakes = mistakes(declared);
+    for key in [
+        "signature",
+        "format",
+        "signed",
+        "key",
+        "timestamp",
+        "addresses",
+        "typo",
+        "otherwise",
+    ] {
+        assert!(
+            mistakes
+                .iter()
+                .any(|mistake| mistake.at == At::Key(key.to_owned())),
+            "{key}: {mistakes:?}"
+        );
+    }
+}
+
+#[test]
+fn spans_inside_texts_with_escapes_mean_the_whole_text() {
+    says(
+        "scheme = \"hmac-sha256\"\nsignature = \"header:x\"\nformat = \"\\u0041{hexx}\"",
+        "\"\\u0041{hexx}\"",
+        "did you mean",
+    );
+}
+
+#[test]
+fn advice_says_what_a_way_is_worth() {
+    let advice = |declared: &str, secrets: &[&str]| compiled(declared, secrets).unwrap().advice();
+    assert!(advice(SIGNED, &["x"]).is_empty());
+    assert_eq!(
+        advice(
+            "scheme = \"bearer\"\notherwise = { scheme = \"token\", token = \"path\" }",
+            &["x"]
+        ),
+        [
+            "bearer: the sender is known, the body is not covered",
+            "token in the path behind the bridge's name: the sender is known, the body is not covered"
+        ]
+    );
+    let gitee = format!(
+        "{SIGNED}signed = \"{{timestamp}}\\n{{secret}}\"\ntimestamp = {{ from = \"header:t\", within = \"1h\" }}"
+    );
+    assert_eq!(
+        advice(&gitee, &["x"]),
+        ["hmac-sha256 in header x-sign: the sender is known, the body is not covered"]
+    );
+    assert!(advice("scheme = \"none\"", &[])[0].contains("anybody"));
+    assert!(
+        advice("scheme = \"none\"\naddresses = \"::1/128\"", &[])[0]
+            .contains("only the sender's address")
+    );
+    let gitea = format!("{SIGNED}signed = [\"{{form:payload}}\", \"{{body}}\"]");
+    assert!(advice(&gitea, &["x"]).is_empty());
+}
+
+mod any {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_is_compiled_or_refused_with_a_span_inside_it(text in "[{}a-z:/= ~,é]{0,24}") {
+            for flaw in [
+                Pattern::compile(&text, |_| true).err(),
+                Template::compile(&text).err(),
+                Place::parse(&text).err(),
+            ].into_iter().flatten() {
+                prop_assert!(text.get(flaw.span.clone()).is_some(), "{:?}", flaw);
+            }
+        }
+
+        #[test]
+        fn declarations_are_compiled_or_refused_with_spans_inside_them(
+            format in "[{}a-z:, ]{0,12}|[{}hex=,]{0,16}",
+            signed in "[{}a-z:, ]{0,12}",
+            several in "[ ,;x]{0,3}",
+            place in "(header|query|body|form|path|x):?/?[a-z é]{0,6}",
+        ) {
+            let declared = format!(
+                "scheme = \"hmac-sha256\"\nsignature = \"{place}\"\nformat = \"{format}\"\nsigned = \"{signed}\"\nseveral = \"{several}\""
+            );
+            for mistake in compiled(&declared, &["x"]).err().unwrap_or_default() {
+                prop_assert!(declared.get(mistake.flaw.span.clone()).is_some(), "{:?}", mistake);
+            }
+        }
+    }
+}
