@@ -29,7 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cel", &["bridge/expression"]),
     ("handlebars", &["bridge/template"]),
     ("pulldown_cmark", &["bridge/template", "sandbox/"]),
-    ("hmac", &["intake/authenticate"]),
+    ("hmac", &["intake/authenticate", "sandbox/token"]),
     ("sha1", &["intake/authenticate"]),
     ("subtle", &["intake/authenticate", "web/"]),
     ("clap", &["cli"]),

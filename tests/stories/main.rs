@@ -8,3 +8,5 @@
 
 mod events;
 mod floors;
+mod sandbox;
+mod sandbox_replay;
