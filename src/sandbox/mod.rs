@@ -26,7 +26,6 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
-use axum::routing::get;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

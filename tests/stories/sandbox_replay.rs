@@ -52,6 +52,10 @@ const VARYING: [&str; 17] = [
 
 #[tokio::test]
 async fn every_recorded_call_is_answered_as_the_real_server_answered_it() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test that asks where the recordings are"
+    )]
     let Some(shared) = std::env::var_os("OPENIM_BRIDGE_SHARED") else {
         println!("skipped: OPENIM_BRIDGE_SHARED does not say where the recordings are");
         return;
