@@ -132,7 +132,7 @@ pub enum Decision {
 /// How many there are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Deliveries by state.
+    /// Deliveries by state, each state named.
     pub deliveries: BTreeMap<DeliveryState, u64>,
     /// All events.
     pub events: u64,

@@ -10,3 +10,4 @@ mod events;
 mod floors;
 mod sandbox;
 mod sandbox_replay;
+mod outbox;

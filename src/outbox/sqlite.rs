@@ -1,1 +1,0 @@
-//! The outbox in one SQLite file: one writer thread, WAL, synchronous=FULL, group commit.
