@@ -9,8 +9,9 @@ mod decide;
 pub mod openim;
 mod pace;
 
+pub use crate::model::Family;
 pub use breaker::{Breaker, ServerTrouble};
 pub use courier::{Courier, Home};
 pub use decide::{Outage, Policy, decide};
-pub use openim::{Family, OpenIm, SendAs, Server};
+pub use openim::{OpenIm, SendAs, Server};
 pub use pace::Pace;

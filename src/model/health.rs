@@ -9,6 +9,8 @@ use serde::Serialize;
 pub struct Health {
     /// `true` when nothing is wrong.
     pub ok: bool,
+    /// `false` when the outbox cannot keep anything: the door answers 503.
+    pub takes_webhooks: bool,
     /// Which rules are in use.
     pub rule_book: RuleBookInUse,
     /// What is wrong, in words for the operator.

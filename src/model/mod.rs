@@ -5,6 +5,7 @@ pub mod content;
 mod conversation;
 mod delivery;
 mod event;
+mod family;
 mod health;
 mod message;
 mod secret;
@@ -16,6 +17,7 @@ pub use delivery::{
     Attempt, Claim, DeliveryId, DeliveryState, NewDelivery, Outcome, Receipt, Rendered,
 };
 pub use event::{Event, EventId, Severity, State};
+pub use family::{Family, NotAFamily};
 pub use health::{Health, RuleBookInUse, Trouble};
 pub use message::{Content, Mention, Message, Push};
 pub use secret::{NotASecretRef, Secret, SecretRef};

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::Family;
+use crate::model::Family;
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,8 +87,8 @@ pub(super) fn refused(refusal: Refusal, family: Family) -> Response {
         // Released servers put the error's own name where main says nothing.
         Refusal::Bare(code) => match family {
             Family::Main => (200, code, name(code).to_owned(), String::new()),
-            Family::V38 if code == 1001 => (200, code, name(code).to_owned(), String::new()),
-            Family::V38 => (200, code, name(code).to_owned(), name(code).to_owned()),
+            Family::Release38 if code == 1001 => (200, code, name(code).to_owned(), String::new()),
+            Family::Release38 => (200, code, name(code).to_owned(), name(code).to_owned()),
         },
         Refusal::Says(code, text) => (200, code, name(code).to_owned(), text),
         Refusal::Unbindable(text) => (400, 1001, name(1001).to_owned(), text),
@@ -101,7 +101,7 @@ pub(super) fn refused(refusal: Refusal, family: Family) -> Response {
         Refusal::Broken(text) => (200, 500, name(500).to_owned(), text),
         Refusal::BrokenBehind(text) => match family {
             Family::Main => (200, 500, name(500).to_owned(), text),
-            Family::V38 => (200, 500, text.clone(), text),
+            Family::Release38 => (200, 500, text.clone(), text),
         },
         Refusal::Token {
             code,
@@ -109,7 +109,7 @@ pub(super) fn refused(refusal: Refusal, family: Family) -> Response {
             token,
         } => match family {
             Family::Main => (200, code, message.to_owned(), String::new()),
-            Family::V38 => (
+            Family::Release38 => (
                 200,
                 code,
                 message.to_owned(),

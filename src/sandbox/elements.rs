@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Family;
 use super::go;
+use crate::model::Family;
 
 /// A Go struct that a content is read into.
 pub(super) struct Element {

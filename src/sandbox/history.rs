@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Family;
 use super::go;
+use crate::model::Family;
 use crate::model::Timestamp;
 
 /// How long the server's transfer process takes before a message that was accepted stands in history, as measured on main.
@@ -220,7 +220,7 @@ impl Kept {
         // Released servers name the field also where there is nothing in it.
         match (&post.options, family) {
             (Some(options), _) => message["options"] = options.clone(),
-            (None, Family::V38) => message["options"] = Value::Null,
+            (None, Family::Release38) => message["options"] = Value::Null,
             (None, Family::Main) => {}
         }
         message

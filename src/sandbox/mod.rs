@@ -14,11 +14,9 @@ mod token;
 mod world;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -33,47 +31,13 @@ use tokio::task::JoinHandle;
 pub use history::UNTIL_STORED;
 pub use world::{ADMINS, SECRET};
 
+pub use crate::model::Family;
 use crate::model::{Clock, Conversation};
 use history::{Kept, Place};
 use world::{BOT_LEVEL, Group, ORDINARY, OWNER, World};
 
 /// The largest body that the server reads, in bytes (16 MiB, `tools/mw/api/logger.go`).
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
-
-/// Which OpenIM it plays. The two differ in contents they take and in texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// The development line; takes Markdown.
-    Main,
-    /// The released 3.8.x.
-    V38,
-}
-
-/// The text names no family.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a server family: `main` or `3.8` is expected")]
-pub struct NotAFamily(pub String);
-
-impl FromStr for Family {
-    type Err = NotAFamily;
-
-    fn from_str(text: &str) -> Result<Family, NotAFamily> {
-        match text {
-            "main" => Ok(Family::Main),
-            "3.8" => Ok(Family::V38),
-            other => Err(NotAFamily(other.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Family::Main => "main",
-            Family::V38 => "3.8",
-        })
-    }
-}
 
 /// A running sandbox. It stops when it is dropped or [`Sandbox::stop`]ped.
 pub struct Sandbox {

@@ -19,14 +19,13 @@ use tracing::warn;
 use uuid::Uuid;
 
 use self::envelope::{Answer, Unanswered};
-pub use self::family::{Family, NotAFamily};
 pub use self::lookup::{Account, Group, Member, Unheard};
 pub use self::send::{Face, SendAs, Unsendable};
 use self::token::{NoSession, Session, Sessions};
 pub use self::verdicts::{Sign, Verdict};
 use self::wire::Wire;
 use crate::model::content::MARKDOWN;
-use crate::model::{Clock, Conversation, DeliveryId, Message, Outcome, Secret};
+use crate::model::{Clock, Conversation, DeliveryId, Family, Message, Outcome, Secret};
 
 /// The OpenIM server as the settings name it.
 #[derive(Clone, Debug)]

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::family::Family;
 use crate::model::content::{AT_TEXT, MARKDOWN, NOTICE, TEXT};
 use crate::model::{
-    Content, Conversation, DeliveryId, Mention, Message, Push, content_flaws, content_type,
+    Content, Conversation, DeliveryId, Family, Mention, Message, Push, content_flaws, content_type,
 };
 
 /// Who speaks. OpenIM does not fill the name in from the profile.

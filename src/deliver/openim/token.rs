@@ -10,9 +10,9 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::envelope::{Answer, Unanswered};
-use super::family::Family;
+use super::family::family_of;
 use super::wire::Wire;
-use crate::model::{Clock, Secret, Timestamp};
+use crate::model::{Clock, Family, Secret, Timestamp};
 
 /// A token, and what is known of the server that gave it.
 #[derive(Clone, Debug)]
@@ -208,7 +208,7 @@ impl Sessions {
     async fn ask_family(&self, token: &Secret) -> Option<Family> {
         let path = "/msg/send_simple_msg";
         let answer = self.post(path, Some(token), &json!({})).await.ok()?;
-        Family::of(&answer)
+        family_of(&answer)
     }
 
     async fn ask_family_again(&self, session: &mut Session) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, list, page};
+use crate::model::Family;
 use crate::model::Timestamp;
-use crate::sandbox::Family;
 use crate::sandbox::answer::{Refusal, missing, wrong};
 use crate::sandbox::go;
 use crate::sandbox::history::{Place, Post, message_id};
@@ -227,7 +227,7 @@ pub(super) fn invite_user_to_group(world: &mut World, call: &Call) -> Answer {
     let family = world.family;
     let group = world.group(group_id).ok_or_else(|| match family {
         Family::Main => Refusal::Broken("mongo: no documents in result".to_owned()),
-        Family::V38 => missing("mongo: no documents in result mongo find one"),
+        Family::Release38 => missing("mongo: no documents in result mongo find one"),
     })?;
     if group.status == GroupStatus::Dismissed {
         return Err(Refusal::Bare(1204));
@@ -242,7 +242,7 @@ pub(super) fn invite_user_to_group(world: &mut World, call: &Call) -> Answer {
         );
         return Err(Refusal::BrokenBehind(match family {
             Family::Main => text,
-            Family::V38 => format!("{text} mongo insert many"),
+            Family::Release38 => format!("{text} mongo insert many"),
         }));
     }
     if let Some(group) = world.group_mut(group_id) {
@@ -253,7 +253,7 @@ pub(super) fn invite_user_to_group(world: &mut World, call: &Call) -> Answer {
     world.changed();
     match family {
         // Released servers say no although they have done it.
-        Family::V38 => Err(wrong("maxSeq is invalid")),
+        Family::Release38 => Err(wrong("maxSeq is invalid")),
         Family::Main => {
             if body.flag("sendMessage") {
                 tell(world, group_id, INVITED, &call.caller, json!({}), call.now);

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use axum::http::{HeaderMap, Method};
 use serde_json::Value;
 
-use super::Family;
 use super::answer::{Refusal, wrong};
 use super::go::{self, Fields, Reader, Shape};
 use super::requests as takes;
 use super::token::{self, Claims, Flaw};
 use super::world::{SECRET, World};
+use crate::model::Family;
 use crate::model::Timestamp;
 
 pub(super) use groups::create as create_group;

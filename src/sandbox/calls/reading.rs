@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Call, list};
-use crate::sandbox::Family;
+use crate::model::Family;
 use crate::sandbox::answer::{Refusal, missing, wrong};
 use crate::sandbox::go;
 use crate::sandbox::history::{Kept, Place, Post, message_id};
@@ -34,7 +34,7 @@ pub(super) fn newest_seq(world: &mut World, call: &Call) -> Answer {
         }
     }
     let mut data = json!({"maxSeqs": seqs});
-    if world.family == Family::V38 {
+    if world.family == Family::Release38 {
         data["minSeqs"] = Value::Null;
     }
     Ok(Some(data))
@@ -123,7 +123,7 @@ pub(super) fn pull_msg_by_seq(world: &mut World, call: &Call) -> Answer {
     for (name, found) in [("msgs", messages), ("notificationMsgs", news)] {
         match (found.is_empty(), world.family) {
             (false, _) => data.insert(name.to_owned(), Value::Object(found)),
-            (true, Family::V38) => data.insert(name.to_owned(), Value::Null),
+            (true, Family::Release38) => data.insert(name.to_owned(), Value::Null),
             (true, Family::Main) => None,
         };
     }

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Call, list};
+use crate::model::Family;
 use crate::model::Timestamp;
-use crate::sandbox::Family;
 use crate::sandbox::answer::{Refusal, missing, wrong};
 use crate::sandbox::elements;
 use crate::sandbox::go::{self, Fields};
@@ -189,7 +189,7 @@ fn receipt(family: Family, queued: Option<Queued>) -> Value {
         }),
         None => json!({"serverMsgID": "", "clientMsgID": "", "sendTime": 0}),
     };
-    if family == Family::V38 {
+    if family == Family::Release38 {
         data["modify"] = Value::Null;
     }
     data
@@ -268,7 +268,8 @@ fn queue(
     let fields = &draft.fields;
     let (sender, group) = (fields.text("sendID"), fields.text("groupID"));
     let is_notification = fields.whole("contentType") == OA_NOTIFICATION;
-    if world.family == Family::V38 && (draft.session_type == NOTIFICATION) != is_notification {
+    if world.family == Family::Release38 && (draft.session_type == NOTIFICATION) != is_notification
+    {
         return Err(wrong(
             "notification msg must have correct session type and content type",
         ));
@@ -292,7 +293,7 @@ fn queue(
         _ => return Err(wrong("unknown sessionType")),
     };
     let size = draft.content.len().saturating_add(RECORD_OVERHEAD);
-    if world.family == Family::V38 && size > PRODUCER_LIMIT {
+    if world.family == Family::Release38 && size > PRODUCER_LIMIT {
         return Err(Refusal::BrokenBehind(format!(
             "kafka: invalid configuration (Attempt to produce message larger than configured \
              Producer.MaxMessageBytes: {size} > {PRODUCER_LIMIT}) p.producer.SendMessage error"
@@ -351,7 +352,7 @@ fn may_tell(world: &World, sender: &str, recipient: &str) -> Result<bool, Refusa
         let level = match (world.user(sender), world.family) {
             (Some(user), _) => user.level,
             (None, Family::Main) => return Err(missing("record not found")),
-            (None, Family::V38) => 0,
+            (None, Family::Release38) => 0,
         };
         if level < ADMIN_LEVEL && world.is_blocked(recipient, sender) {
             return Err(Refusal::Bare(1302));
@@ -362,7 +363,7 @@ fn may_tell(world: &World, sender: &str, recipient: &str) -> Result<bool, Refusa
         .ok_or_else(|| missing("userID not found"))?;
     match (recipient.receive_option, world.family) {
         (1, Family::Main) => Err(wrong("message is not sent")),
-        (1, Family::V38) => Ok(false),
+        (1, Family::Release38) => Ok(false),
         _ => Ok(true),
     }
 }

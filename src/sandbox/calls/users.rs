@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Answer, Call, list, page};
-use crate::sandbox::Family;
+use crate::model::Family;
 use crate::sandbox::answer::{Refusal, missing, wrong};
 use crate::sandbox::history::message_id;
 use crate::sandbox::world::{BOT_LEVEL, User, World};
@@ -13,7 +13,7 @@ pub(super) fn user_register(world: &mut World, call: &Call) -> Answer {
     if users.is_empty() {
         return Err(wrong(match world.family {
             Family::Main => "users is empty",
-            Family::V38 => "users are empty",
+            Family::Release38 => "users are empty",
         }));
     }
     let mut ids: Vec<&str> = Vec::new();
