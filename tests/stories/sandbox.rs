@@ -119,7 +119,7 @@ async fn a_message_stands_in_history_a_moment_after_it_was_accepted() {
 
 #[tokio::test]
 async fn a_range_longer_than_num_gives_the_last_ones() {
-    let chat = Chat::open(Family::V38).await;
+    let chat = Chat::open(Family::Release38).await;
     for n in 0..5 {
         chat.send(to_group("night", "ana", &format!("line {n}")))
             .await;
@@ -148,7 +148,7 @@ async fn a_range_longer_than_num_gives_the_last_ones() {
 
 #[tokio::test]
 async fn a_bot_speaks_in_a_group_only_after_it_was_invited() {
-    for (family, said) in [(Family::Main, ""), (Family::V38, "NotInGroupYetError")] {
+    for (family, said) in [(Family::Main, ""), (Family::Release38, "NotInGroupYetError")] {
         let chat = Chat::open(family).await;
 
         let refused = chat.send(to_group("day", "herald", "hello")).await;
@@ -169,7 +169,7 @@ async fn a_bot_speaks_in_a_group_only_after_it_was_invited() {
 
 #[tokio::test]
 async fn markdown_tells_the_families_apart() {
-    for (family, code) in [(Family::Main, 0), (Family::V38, 1001)] {
+    for (family, code) in [(Family::Main, 0), (Family::Release38, 1001)] {
         let chat = Chat::open(family).await;
 
         let answer = chat
@@ -219,7 +219,7 @@ async fn everything_that_is_wrong_with_a_content_is_said_at_once() {
 
 #[tokio::test]
 async fn a_notification_reaches_one_person_and_only_that_person_reads_it() {
-    let chat = Chat::open(Family::V38).await;
+    let chat = Chat::open(Family::Release38).await;
     let content =
         json!({"notificationName": "Pager", "notificationType": 7, "text": "disk <full>"});
     chat.send(to_person("ana", "herald", 1400, content)).await;
@@ -254,7 +254,7 @@ async fn a_notification_reaches_one_person_and_only_that_person_reads_it() {
 
 #[tokio::test]
 async fn an_older_admin_token_dies_on_main_and_lives_on_3_8() {
-    for (family, code) in [(Family::Main, 1507), (Family::V38, 0)] {
+    for (family, code) in [(Family::Main, 1507), (Family::Release38, 0)] {
         let mut chat = Chat::open(family).await;
         let older = chat.token.clone();
         chat.lever.advance(std::time::Duration::from_secs(1));
@@ -279,7 +279,7 @@ async fn an_older_admin_token_dies_on_main_and_lives_on_3_8() {
 
 #[tokio::test]
 async fn the_status_of_a_send_is_kept_by_its_operation() {
-    let chat = Chat::open(Family::V38).await;
+    let chat = Chat::open(Family::Release38).await;
     chat.ask_as("sent", "/msg/send_msg", to_group("night", "wei", "hello"))
         .await;
     chat.ask_as(

@@ -68,7 +68,7 @@ async fn every_recorded_call_is_answered_as_the_real_server_answered_it() {
         .filter(|record: &Value| record["experiment"] != true)
         .collect();
 
-    for (server, family) in [("main", Family::Main), ("3.8", Family::V38)] {
+    for (server, family) in [("main", Family::Main), ("3.8", Family::Release38)] {
         let start: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         let (clock, lever) = Clock::lever(start);
         let sandbox = Sandbox::start_anywhere(family, clock.clone()).unwrap();
@@ -160,7 +160,7 @@ impl Player {
                 "confirm me",
                 r#"{"delivery":"d-1"}"#,
             )],
-            ("seq.of_conversations", Family::V38) => {
+            ("seq.of_conversations", Family::Release38) => {
                 let users = ["xm1", "xm2", "xm3"]
                     .map(|id| json!({"userID": id, "nickname": id.to_uppercase()}));
                 self.call("/user/user_register", json!({"users": users}))
