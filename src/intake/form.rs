@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use crate::bridge::auth::undo_percent;
 
-/// The fields of a form as received, still encoded, in order; `None` for a body that begins as JSON does.
+/// The fields of a form as received, still encoded, in order; `None` for a body that is none.
 ///
-/// A signed commit message may hold `&payload=…`. If a JSON body were ever read as a form, whoever changes the
-/// Content-Type could replay that message as an event of its own.
+/// A form begins with the encoded name of its first field. Whatever begins otherwise is never read as one, neither JSON
+/// nor what a lenient reader may take for JSON (a byte order mark or a blank in front of it): a signed commit message may
+/// hold `&payload=…`, and would be replayed as an event of its own, or an unsigned event would be wrapped around it.
 pub fn fields(body: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
-    let json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'));
-    (!json).then(|| {
+    let encoded = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+-._*~&=".contains(byte);
+    body.first().is_none_or(encoded).then(|| {
         body.split(|&byte| byte == b'&')
             .filter(|field| !field.is_empty())
             .map(|field| match field.iter().position(|&byte| byte == b'=') {
@@ -42,6 +43,8 @@ mod tests {
             "{\"m\":\"&payload=x\"}",
             " \n[1,\"&payload=x\"]",
             "\"&payload=x\"",
+            "\u{feff}{\"m\":\"&payload=x\"}",
+            "\u{a0}{\"m\":\"&payload=x\"}",
         ] {
             assert!(fields(body.as_bytes()).is_none(), "{body}");
         }

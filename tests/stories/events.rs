@@ -15,7 +15,7 @@ use serde_json::Value;
     clippy::disallowed_methods,
     reason = "tests find the corpus by the environment"
 )]
-fn shared() -> Option<PathBuf> {
+pub fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("OPENIM_BRIDGE_SHARED").map(PathBuf::from);
     if folder.is_none() {
         eprintln!("skipped: OPENIM_BRIDGE_SHARED is not set");

@@ -6,6 +6,7 @@
     reason = "these are tests, their helpers too; what was skipped or counted is printed"
 )]
 
+mod auth;
 mod events;
 mod floors;
 mod sandbox;

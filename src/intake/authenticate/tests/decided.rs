@@ -371,5 +371,11 @@ fn a_json_body_is_never_read_as_a_form_whatever_its_content_type_says() {
         &auth,
         request(&format!("[{body}]"), &hex_sha256("pepper", evil)),
     );
+    for front in ["\u{feff}", "\u{a0}", "\u{2003}", "\t", "\u{b}", "\""] {
+        refused(
+            &auth,
+            request(&format!("{front}{body}"), &hex_sha256("pepper", evil)),
+        );
+    }
     accepted(&auth, request(&body, &hex_sha256("pepper", &body)));
 }
