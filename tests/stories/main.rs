@@ -8,7 +8,9 @@
 
 mod auth;
 mod events;
+mod faulty;
 mod floors;
+mod openim;
+mod outbox;
 mod sandbox;
 mod sandbox_replay;
-mod outbox;

@@ -200,6 +200,31 @@ impl OpenIm {
         Ok(found)
     }
 
+    /// Whether the account that speaks may send system notifications.
+    pub async fn is_notification_account(&self) -> Result<bool, Unheard> {
+        let bot = self.send_as().id.as_str();
+        let path = "/user/search_notification_account";
+        let found: Vec<Account> = self
+            .pages(path, "notificationAccounts", "keyword", bot)
+            .await?;
+        Ok(found.iter().any(|account| account.id == bot))
+    }
+
+    /// Whether the account that speaks is one of the server's admins, who post to groups without being in them. The server
+    /// tells it by giving a token, or not.
+    pub async fn is_admin(&self) -> Result<bool, Unheard> {
+        if self.sends_as_admin() {
+            return Ok(true);
+        }
+        let secret = self.server.secret.expose_text().unwrap_or_default();
+        let asked = json!({ "secret": secret, "userID": self.send_as().id });
+        match self.look_up("/auth/get_admin_token", asked).await {
+            Ok(_) => Ok(true),
+            Err(Unheard::No(_)) => Ok(false),
+            Err(unheard) => Err(unheard),
+        }
+    }
+
     /// Makes the account that speaks. An account of that id that is there already is left as it is.
     pub async fn make_bot(&self) -> Result<(), Unheard> {
         let bot = self.send_as();
