@@ -74,7 +74,12 @@ pub struct Faulty {
 
 impl Faulty {
     pub async fn start() -> Faulty {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Faulty::start_at("127.0.0.1:0").await
+    }
+
+    /// As [`Faulty::start`], at an address where nobody listens now.
+    pub async fn start_at(address: &str) -> Faulty {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State {
             takes_markdown: true,

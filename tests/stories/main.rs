@@ -7,6 +7,7 @@
 )]
 
 mod auth;
+mod deliver;
 mod events;
 mod faulty;
 mod floors;

@@ -148,7 +148,10 @@ async fn a_range_longer_than_num_gives_the_last_ones() {
 
 #[tokio::test]
 async fn a_bot_speaks_in_a_group_only_after_it_was_invited() {
-    for (family, said) in [(Family::Main, ""), (Family::Release38, "NotInGroupYetError")] {
+    for (family, said) in [
+        (Family::Main, ""),
+        (Family::Release38, "NotInGroupYetError"),
+    ] {
         let chat = Chat::open(family).await;
 
         let refused = chat.send(to_group("day", "herald", "hello")).await;

@@ -291,7 +291,9 @@ impl Readers {
             Some(db) => db,
             None => files::open_reader(&self.file)?,
         };
-        let answer = question(&db);
+        // One snapshot: with a commit between two statements a delivery and its attempts would be of different moments.
+        let snapshot = db.unchecked_transaction();
+        let answer = snapshot.and_then(|snapshot| question(&snapshot));
         let mut idle = self.idle();
         if idle.len() < IDLE_READERS {
             idle.push(db);

@@ -1,0 +1,487 @@
+//! The courier between a real outbox and a chat server that is told to misbehave.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openim_bridge::deliver::{Courier, Home, OpenIm, Policy, SendAs, Server};
+use openim_bridge::model::*;
+use openim_bridge::outbox::sqlite::{Options, SqliteOutbox};
+use openim_bridge::outbox::*;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::faulty::{Fault, Faulty};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MUTED: Fault = Fault::Say(200, r#"{"errCode":1403,"errMsg":"MutedGroup","errDlt":""}"#);
+const NOT_IN_GROUP: Fault = Fault::Say(
+    200,
+    r#"{"errCode":1203,"errMsg":"NotInGroupYetError","errDlt":""}"#,
+);
+const PART_DOWN: Fault = Fault::Say(
+    200,
+    r#"{"errCode":14,"errMsg":"no children to pick from","errDlt":""}"#,
+);
+
+/// An outbox and a courier between it and a chat server.
+struct Service {
+    outbox: Arc<dyn Outbox>,
+    courier: Courier,
+    clock: Clock,
+    lever: Lever,
+    stop: Option<oneshot::Sender<()>>,
+    run: JoinHandle<Home>,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    /// On a clock that stands until its lever is pulled.
+    fn start(address: &str) -> Service {
+        let start = "2026-07-02T10:00:00Z".parse().unwrap();
+        let (clock, lever) = Clock::lever(start);
+        Service::start_with(address, clock, lever)
+    }
+
+    /// On the system's clock.
+    fn start_in_real_time(address: &str) -> Service {
+        let (_, lever) = Clock::lever(Timestamp::UNIX_EPOCH);
+        Service::start_with(address, Clock::system(), lever)
+    }
+
+    fn start_with(address: &str, clock: Clock, lever: Lever) -> Service {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("outbox.db");
+        let outbox = SqliteOutbox::open(file, Options::default(), clock.clone()).unwrap();
+        let outbox: Arc<dyn Outbox> = Arc::new(outbox);
+        let send_as = SendAs {
+            id: "bridge_bot".into(),
+            nickname: "Bridge".into(),
+            face_url: String::new(),
+        };
+        let server = Server::new(address, "imAdmin", Secret::new("openIM123"), send_as);
+        let openim = OpenIm::new(server, clock.clone()).unwrap();
+        let courier = Courier::new(outbox.clone(), openim, Policy::default(), clock.clone());
+        let (stop, stopped) = oneshot::channel();
+        let run = tokio::spawn(courier.clone().run(async {
+            stopped.await.unwrap_or(());
+        }));
+        Service {
+            outbox,
+            courier,
+            clock,
+            lever,
+            stop: Some(stop),
+            run,
+            _folder: folder,
+        }
+    }
+
+    /// Keeps one message for a group, as an event of its own.
+    async fn keep(&self, group: &str, words: &str) -> DeliveryId {
+        self.keep_for(Conversation::Group(group.into()), words)
+            .await
+    }
+
+    async fn keep_for(&self, conversation: Conversation, words: &str) -> DeliveryId {
+        let now = self.clock.now();
+        let event = Event {
+            bridge: "github".into(),
+            id: EventId::Sender(words.into()),
+            kind: "push".into(),
+            time: now,
+            received: now,
+            title: words.into(),
+            actor: String::new(),
+            link: String::new(),
+            severity: Severity::Info,
+            state: None,
+            subject: String::new(),
+            header: Default::default(),
+            query: Default::default(),
+            body: Value::Null,
+            raw: words.to_owned().into(),
+        };
+        let id = DeliveryId::new(now);
+        let delivery = NewDelivery {
+            id,
+            destination: conversation.to_string(),
+            conversation,
+            rendered: Rendered::Ready(Message {
+                content: Content::Text {
+                    markdown: None,
+                    plain: words.into(),
+                    preview: words.into(),
+                    mentions: vec![],
+                },
+                push: Push::Off,
+                template: "github/push.txt.hbs".into(),
+            }),
+            expires: None,
+        };
+        let new = NewEvent {
+            event: Arc::new(event),
+            routed: true,
+            deliveries: vec![delivery],
+        };
+        self.outbox.keep(new).await.unwrap();
+        id
+    }
+
+    async fn find(&self, id: DeliveryId) -> DeliveryRecord {
+        self.outbox.find_delivery(id).await.unwrap().unwrap()
+    }
+
+    /// Waits until that delivery has so many attempts with an end, and gives it.
+    async fn tried(&self, id: DeliveryId, times: usize) -> DeliveryRecord {
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        for _ in 0..5000 {
+            let found = self.find(id).await;
+            let ended = found.attempts.iter().filter(|a| a.ended.is_some());
+            if ended.count() >= times {
+                return found;
+            }
+            looks.tick().await;
+        }
+        panic!("not tried {times} times: {:?}", self.find(id).await);
+    }
+
+    /// Waits until so many are in that state.
+    async fn count(&self, state: DeliveryState, many: u64) {
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        for _ in 0..5000 {
+            let counts = self.outbox.counts().await.unwrap();
+            if counts.deliveries.get(&state) == Some(&many) {
+                return;
+            }
+            looks.tick().await;
+        }
+        panic!("{:?}", self.outbox.counts().await);
+    }
+
+    fn tell_to_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+}
+
+fn sends(faulty: &Faulty) -> usize {
+    faulty.heard("/msg/send_msg").len()
+}
+
+#[tokio::test]
+async fn messages_of_a_conversation_go_one_at_a_time_in_order_and_conversations_in_parallel() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.meet([Fault::Hold, Fault::Hold, Fault::Hold]);
+    for round in 1..=3 {
+        for group in ["a", "b", "c"] {
+            service.keep(group, &format!("{group}{round}")).await;
+        }
+    }
+
+    faulty.until("three are under way", |f| sends(f) == 3).await;
+    faulty.let_go(3);
+    service.count(DeliveryState::Accepted, 9).await;
+
+    assert_eq!(faulty.most_at_once(), 3);
+    let said = faulty.said();
+    for group in ["a", "b", "c"] {
+        let of_group: Vec<&String> = said.iter().filter(|w| w.starts_with(group)).collect();
+        assert_eq!(
+            of_group,
+            [
+                &format!("{group}1"),
+                &format!("{group}2"),
+                &format!("{group}3")
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_in_trouble_delays_no_other() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.poison(Some(("a", Fault::Hold)));
+    service.keep("a", "a1").await;
+    service.keep("a", "a2").await;
+
+    let id = service.keep("b", "b1").await;
+
+    assert_eq!(service.tried(id, 1).await.state, DeliveryState::Accepted);
+    assert_eq!(faulty.said(), ["b1"]);
+}
+
+#[tokio::test]
+async fn a_refused_message_ends_with_its_reason_and_the_lane_goes_on() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.meet([NOT_IN_GROUP]);
+
+    let refused = service.keep("a", "a1").await;
+    let accepted = service.keep("a", "a2").await;
+
+    let refused = service.tried(refused, 1).await;
+    assert_eq!(refused.state, DeliveryState::Refused);
+    let reason = refused.reason.unwrap();
+    assert_eq!(
+        reason,
+        "1203 NotInGroupYetError: the bot is not in the group"
+    );
+    let accepted = service.tried(accepted, 1).await;
+    assert_eq!(accepted.receipt.unwrap().server_msg_id, "s1");
+}
+
+#[tokio::test]
+async fn a_message_to_a_muted_group_waits_and_keeps_its_place() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.meet([MUTED, MUTED]);
+    let first = service.keep("a", "a1").await;
+    let second = service.keep("a", "a2").await;
+    assert_eq!(service.tried(first, 1).await.state, DeliveryState::Waiting);
+
+    service.lever.advance(SECOND * 10);
+    service.tried(first, 2).await;
+    assert!(faulty.said().is_empty());
+    service.lever.advance(SECOND * 20);
+    service.tried(second, 1).await;
+
+    assert_eq!(faulty.said(), ["a1", "a2"]);
+    let attempts = service.find(first).await.attempts;
+    let operations: Vec<&str> = attempts
+        .iter()
+        .map(|a| a.attempt.operation_id.as_str())
+        .collect();
+    assert_eq!(operations.len(), 3);
+    assert!(operations.iter().all(|id| *id == operations[0]));
+}
+
+#[tokio::test]
+async fn a_message_that_was_taken_without_an_answer_is_not_said_twice() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.meet([Fault::TakeAndHangUp]);
+
+    let id = service.keep("a", "a1").await;
+    let found = service.tried(id, 1).await;
+
+    assert_eq!(found.state, DeliveryState::Accepted);
+    assert_eq!(found.receipt, None);
+    assert_eq!(faulty.said(), ["a1"]);
+    assert_eq!(sends(&faulty), 1);
+}
+
+#[tokio::test]
+async fn an_ambiguous_send_is_repeated_after_2_min_and_only_without_a_yes() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.meet([Fault::HangUp]);
+    let id = service.keep("a", "a1").await;
+    let first = service.tried(id, 1).await;
+    assert_eq!(first.state, DeliveryState::Waiting);
+    assert!(
+        first.attempts[0]
+            .verdict
+            .as_ref()
+            .unwrap()
+            .starts_with("ambiguous")
+    );
+
+    service.lever.advance(SECOND * 119);
+    let other = service.keep("b", "b1").await;
+    service.tried(other, 1).await;
+    assert_eq!(faulty.said(), ["b1"], "too early for a1");
+    service.lever.advance(SECOND);
+    let found = service.tried(id, 2).await;
+
+    assert_eq!(found.state, DeliveryState::Accepted);
+    let sent = faulty.heard("/msg/send_msg");
+    assert_eq!(sent[0].operation_id, sent[2].operation_id);
+    assert_eq!(faulty.heard("/msg/check_msg_is_send_success").len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_takes_is_dead_after_a_day_and_the_lane_goes_on() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    faulty.poison(Some(("a", MUTED)));
+    let id = service.keep("a", "a1").await;
+    let behind = service.keep("a", "a2").await;
+
+    let mut tries = 1;
+    let mut found = service.tried(id, tries).await;
+    while found.state == DeliveryState::Waiting {
+        service.lever.advance(SECOND * 1800);
+        tries += 1;
+        found = service.tried(id, tries).await;
+    }
+
+    assert_eq!(found.state, DeliveryState::Dead);
+    assert_eq!(
+        found.reason.as_deref(),
+        Some("1403 MutedGroup: the group is muted")
+    );
+    assert!((48..=49).contains(&tries), "{tries}");
+    faulty.poison(None);
+    let behind = service.tried(behind, 1).await;
+    assert_ne!(
+        behind.state,
+        DeliveryState::Dead,
+        "a blocked head kills nobody behind it"
+    );
+}
+
+#[tokio::test]
+async fn a_server_in_trouble_is_tried_by_one_delivery_at_a_time() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    service.keep("warm", "up").await;
+    service.count(DeliveryState::Accepted, 1).await;
+    faulty.meet(vec![PART_DOWN; 6]);
+    let mut ids = Vec::new();
+    for group in ["a", "b", "c", "d", "e"] {
+        ids.push(service.keep(group, group).await);
+    }
+    faulty
+        .until("two lanes are in trouble", |f| sends(f) >= 3)
+        .await;
+    service.tried(ids[1], 1).await;
+    let trouble = service.courier.server_trouble().unwrap();
+    assert!(trouble.why.contains("no children to pick from"));
+
+    // Each pull of the lever is long enough for one more try; the sixth fault is the last.
+    while service.courier.server_trouble().is_some() {
+        let before = sends(&faulty);
+        service.lever.advance(SECOND * 30);
+        faulty.until("one more try", |f| sends(f) > before).await;
+        if sends(&faulty) <= 7 {
+            assert_eq!(sends(&faulty), before + 1);
+        }
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        while service
+            .outbox
+            .counts()
+            .await
+            .unwrap()
+            .deliveries
+            .get(&DeliveryState::Sending)
+            > Some(&0)
+        {
+            looks.tick().await;
+        }
+    }
+    service.lever.advance(SECOND * 30);
+
+    service.count(DeliveryState::Accepted, 6).await;
+    assert_eq!(sends(&faulty), 1 + 6 + 5);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_found_again_when_it_comes_back() {
+    let faulty = Faulty::start().await;
+    let address = faulty.address.clone();
+    drop(faulty);
+    let service = Service::start(&address);
+    let mut ids = Vec::new();
+    for group in ["a", "b", "c"] {
+        ids.push(service.keep(group, group).await);
+    }
+    service.tried(ids[0], 1).await;
+    assert!(service.courier.server_trouble().is_some());
+
+    let faulty = Faulty::start_at(address.trim_start_matches("http://")).await;
+    service.lever.advance(SECOND * 30);
+    service.count(DeliveryState::Accepted, 3).await;
+
+    assert_eq!(service.courier.server_trouble(), None);
+    assert_eq!(faulty.said().len(), 3);
+}
+
+#[tokio::test]
+async fn a_conversation_gets_20_at_once_and_then_5_per_second() {
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    for number in 1..=22 {
+        service.keep("a", &format!("{number}")).await;
+    }
+    service.count(DeliveryState::Accepted, 20).await;
+    let other = service.keep("b", "other").await;
+    service.tried(other, 1).await;
+    assert_eq!(sends(&faulty), 21);
+
+    service.lever.advance(Duration::from_millis(200));
+    service.count(DeliveryState::Accepted, 22).await;
+    service.lever.advance(Duration::from_millis(200));
+    service.count(DeliveryState::Accepted, 23).await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_request_under_way() {
+    let faulty = Faulty::start().await;
+    let mut service = Service::start(&faulty.address);
+    faulty.meet([Fault::Hold]);
+    let id = service.keep("a", "a1").await;
+    let behind = service.keep("a", "a2").await;
+    faulty.until("it is under way", |f| sends(f) == 1).await;
+
+    service.tell_to_stop();
+    faulty.let_go(1);
+
+    let home = (&mut service.run).await.unwrap();
+    assert!(matches!(home, Home::Stopped { given_up: 0 }), "{home:?}");
+    assert_eq!(service.find(id).await.state, DeliveryState::Accepted);
+    assert_eq!(service.find(behind).await.state, DeliveryState::Waiting);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_ever() {
+    let faulty = Faulty::start().await;
+    let mut service = Service::start(&faulty.address);
+    faulty.meet([Fault::Hold]);
+    let id = service.keep("a", "a1").await;
+    faulty.until("it is under way", |f| sends(f) == 1).await;
+
+    service.tell_to_stop();
+    // The courier may not have reached its last wait yet, so the lever is pulled until it is home.
+    let home = loop {
+        service.lever.advance(SECOND * 21);
+        tokio::select! {
+            home = &mut service.run => break home.unwrap(),
+            () = tokio::task::yield_now() => {}
+        }
+    };
+
+    assert!(matches!(home, Home::Stopped { given_up: 1 }), "{home:?}");
+    let found = service.find(id).await;
+    assert_eq!(
+        found.attempts[0].ended, None,
+        "an attempt without an end is ambiguous"
+    );
+}
+
+#[tokio::test]
+async fn from_keeping_to_the_request_it_takes_milliseconds() {
+    let faulty = Faulty::start().await;
+    let service = Service::start_in_real_time(&faulty.address);
+    service.keep("warm", "up").await;
+    service.count(DeliveryState::Accepted, 1).await;
+    let mut took = Vec::new();
+    for number in 0..15 {
+        let before = sends(&faulty);
+        service
+            .keep(&format!("g{number}"), &format!("{number}"))
+            .await;
+        let kept = Instant::now();
+        faulty
+            .until("the request is out", |f| sends(f) > before)
+            .await;
+        took.push(kept.elapsed());
+    }
+    took.sort();
+    eprintln!(
+        "from keeping to the request: median {:?}, worst {:?}",
+        took[7], took[14]
+    );
+    assert!(took[7] < Duration::from_millis(200));
+}
