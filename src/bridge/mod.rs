@@ -4,4 +4,5 @@ pub mod auth;
 pub mod event_rules;
 pub mod expression;
 pub mod problem;
+pub mod template;
 pub mod words;

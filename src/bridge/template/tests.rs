@@ -1,0 +1,692 @@
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use pulldown_cmark::{Event as Piece, Options, Parser, Tag};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{Event, EventId, Mention, Severity, State};
+
+fn event(body: Value) -> Event {
+    Event {
+        bridge: "acme".into(),
+        id: EventId::Sender("d-1".into()),
+        kind: "push".into(),
+        time: "2026-11-23T14:05:00Z".parse().unwrap(),
+        received: "2026-11-23T14:10:00Z".parse().unwrap(),
+        title: "acme/app main".into(),
+        actor: "octocat".into(),
+        link: "https://example.com/a_b".into(),
+        severity: Severity::Error,
+        state: Some(State::Open),
+        subject: "s".into(),
+        header: [("x-kind".to_owned(), "push".to_owned())].into(),
+        query: Default::default(),
+        body,
+        raw: Default::default(),
+    }
+}
+
+fn compile(files: &[(&str, &str)]) -> (Templates, Vec<Problem>) {
+    let sources = files
+        .iter()
+        .map(|(name, text)| (format!("templates/{name}"), (*text).to_owned()))
+        .collect();
+    Templates::compile(&sources)
+}
+
+/// The templates of files that have no error.
+fn sound(files: &[(&str, &str)]) -> Templates {
+    let (templates, problems) = compile(files);
+    let errors: Vec<_> = problems
+        .iter()
+        .filter(|p| p.level == Level::Error)
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    templates
+}
+
+fn speak_in(
+    templates: &Templates,
+    name: &str,
+    body: Value,
+    locale: &str,
+    zone: &str,
+) -> Result<Speech, Mistake> {
+    let name = templates.named(name).unwrap();
+    let zone = jiff::tz::TimeZone::get(zone).unwrap();
+    let audience = Audience {
+        locale,
+        time_zone: &zone,
+        people: &|key| (key == "github:octocat").then(|| "u_1001".to_owned()),
+    };
+    templates.speak(&name, &Material::new(&event(body)), audience, true)
+}
+
+fn said(source: &str, body: Value) -> String {
+    let templates = sound(&[("a/b.md.hbs", source)]);
+    speak_in(&templates, "a/b", body, "en", "UTC").unwrap().text
+}
+
+fn said_as_text(source: &str, body: Value) -> String {
+    let templates = sound(&[("a/b.txt.hbs", source)]);
+    speak_in(&templates, "a/b", body, "en", "UTC").unwrap().text
+}
+
+/// Every problem as `level file:«bytes» message (help)`.
+fn complaints(files: &[(&str, &str)]) -> Vec<String> {
+    let texts: BTreeMap<String, &str> = files
+        .iter()
+        .map(|(n, t)| (format!("templates/{n}"), *t))
+        .collect();
+    compile(files)
+        .1
+        .into_iter()
+        .map(|p| {
+            let place = p
+                .span
+                .map(|span| format!("«{}» ", &texts[&p.file][span]))
+                .unwrap_or_default();
+            let help = p.help.map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("{place}{}{help}", p.message)
+        })
+        .collect()
+}
+
+#[test]
+fn functions_give_what_the_table_says() {
+    let body = json!({
+        "text": "One\nTwo\n\nThree", "sha": "0123456789ab", "n": 3, "f": 0.93847, "big": 1234567,
+        "list": ["a", "", "b"], "names": [{"name": "x", "s": "up"}, {"name": "y", "s": "down"}],
+        "ref": "refs/heads/main", "md": "<!-- no -->Fixes **[it](http://x)** `now`",
+    });
+    for (template, text) in [
+        (
+            "{{upper body.ref}} {{lower \"ABC\"}}",
+            "REFS/HEADS/MAIN abc",
+        ),
+        ("{{truncate body.ref 6}}", "refs/…"),
+        ("{{first_line body.text}}", "One"),
+        ("{{excerpt body.md}}", "Fixes it now"),
+        ("{{excerpt body.md 9}}", "Fixes it…"),
+        ("{{shortsha body.sha}}", "0123456"),
+        ("{{replace body.ref \"/\" \".\"}}", "refs.heads.main"),
+        (
+            "{{after body.ref \"refs/heads/\"}} {{before body.ref \"/\"}}",
+            "main refs",
+        ),
+        ("{{concat body.n \"-\" body.sha}}", "3-0123456789ab"),
+        (
+            "{{join body.list}} {{join body.names \"+\" field=\"name\"}}",
+            "a, b x+y",
+        ),
+        ("{{default body.none \"\" body.n}}", "3"),
+        (
+            "{{#if (starts_with body.ref \"refs/tags/\")}}t{{else}}h{{/if}}",
+            "h",
+        ),
+        (
+            "{{#if (contains [\"x\",\"a\"] (lookup body.list 0))}}in{{/if}}",
+            "in",
+        ),
+        ("{{#each (take body.list 1)}}{{this}};{{/each}}", "a;"),
+        (
+            "{{#each (where body.names \"s\" \"down\")}}{{this.name}}{{/each}}",
+            "y",
+        ),
+        ("{{minus (len body.list) 1}}", "2"),
+        (
+            "{{plural body.n \"commit\" \"commits\"}} {{plural 1 \"commit\" \"commits\"}}",
+            "3 commits 1 commit",
+        ),
+        (
+            "{{number body.big}} {{number body.f}} {{number body.f digits=3}}",
+            "1,234,567 0.94 0.938",
+        ),
+        ("{{json body.names.[0]}}", r#"{"name":"x","s":"up"}"#),
+        ("{{url_encode \"a b/ü\"}}", "a%20b%2F%C3%BC"),
+        (
+            "{{link \"run\" event.link}} {{link \"x\" \"ftp://y\"}}",
+            "run: https://example.com/a_b x",
+        ),
+        ("{{bold body.n}} {{code body.sha}}", "3 0123456789ab"),
+        ("{{quote body.text 2}}", "> One\n> Two\n> …"),
+        ("{{lines body.text}}", "One\nTwo\nThree"),
+        (
+            "{{time event.time}} {{time \"2026-01-02T03:04:05Z\"}} {{date \"2025-01-02T03:04:05Z\"}}",
+            "14:05 2 Jan 03:04 2 Jan 2025",
+        ),
+        (
+            "{{ago event.time}} {{ago \"2026-11-20T14:05:00Z\"}}",
+            "5 minutes ago 3 days ago",
+        ),
+        (
+            "{{duration event.time event.received}} {{duration 7265}} {{duration 90061}}",
+            "5 min 2 h 1 min 1 d 1 h",
+        ),
+        (
+            "{{mention \"github:octocat\"}} {{mention \"github:nobody\" \"No Body\"}}",
+            "@octocat @No Body",
+        ),
+        (
+            "{{header.x-kind}} {{event.severity}} {{event.level}}",
+            "push error 3",
+        ),
+    ] {
+        assert_eq!(said_as_text(template, body.clone()), text, "{template}");
+    }
+}
+
+#[test]
+fn markup_is_made_by_functions_and_stays_markup_inside_of_others() {
+    let body = json!({"t": "a *b* `c`\nd", "u": "https://x/(1)?a=1&lt;", "e": ""});
+    for (template, text) in [
+        ("{{body.t}}", "a \\*b\\* \\`c\\` d"),
+        (
+            "{{link body.t body.u}}",
+            "[a \\*b\\* \\`c\\` d](https://x/%281%29?a=1&lt%3B)",
+        ),
+        (
+            "{{bold body.t}}|{{bold body.e}}|",
+            "**a \\*b\\* \\`c\\` d**||",
+        ),
+        ("{{code body.t}}", "``a *b* `c` d``"),
+        ("{{code_block body.t}}", "```\na *b* `c`\nd\n```"),
+        ("{{quote body.t}}", "> a \\*b\\* \\`c\\`  \n> d"),
+        (
+            "{{concat (bold \"x\") \" *y* \" (link (bold \"z\") body.u)}}",
+            "**x** \\*y\\* [**z**](https://x/%281%29?a=1&lt%3B)",
+        ),
+        ("{{upper (bold \"x\")}}", "\\*\\*X\\*\\*"),
+        ("{{default body.none (bold \"x\")}}", "**x**"),
+    ] {
+        assert_eq!(said(template, body.clone()), text, "{template}");
+    }
+}
+
+#[test]
+fn words_come_from_the_locale_and_times_from_the_zone() {
+    let templates = sound(&[
+        (
+            "locales/en.toml",
+            "pushed.one = \"{who} pushed a commit\"\npushed.other = \"{who} pushed {count} commits\"",
+        ),
+        (
+            "locales/zh-CN.toml",
+            "pushed.other = \"{who} 推送了 {count} 个提交\"",
+        ),
+        (
+            "a/b.md.hbs",
+            "{{t \"pushed\" who=(bold event.actor) count=body.n}} {{time event.time}} {{time \"2026-01-02T03:04:05Z\"}}",
+        ),
+    ]);
+    let say = |n: u64, locale: &str, zone: &str| {
+        speak_in(&templates, "a/b", json!({"n": n}), locale, zone)
+            .unwrap()
+            .text
+    };
+    assert_eq!(
+        say(1, "en", "UTC"),
+        "**octocat** pushed a commit 14:05 2 Jan 03:04"
+    );
+    assert_eq!(
+        say(2000, "zh-CN", "Asia/Shanghai"),
+        "**octocat** 推送了 2,000 个提交 22:05 1月2日 11:04"
+    );
+}
+
+#[test]
+fn only_the_template_calls_people() {
+    let templates = sound(&[(
+        "a/b.md.hbs",
+        "{{mention \"github:octocat\"}} {{mention (concat \"github:\" body.who)}} {{mention body.all}} {{mention \"everyone\"}} {{body.text}}",
+    )]);
+    let body =
+        json!({"who": "octo_cat", "all": "everyone", "text": "@everyone {{mention \"everyone\"}}"});
+    let speech = speak_in(&templates, "a/b", body, "en", "UTC").unwrap();
+    assert_eq!(
+        speech.mentions,
+        [
+            Mention::Person {
+                user_id: "u_1001".into(),
+                name: "octocat".into()
+            },
+            Mention::Everyone,
+        ]
+    );
+    let strangers: Vec<_> = speech
+        .notes
+        .iter()
+        .map(|note| note.message.as_str())
+        .collect();
+    assert_eq!(
+        strangers,
+        [
+            "`github:octo_cat` is mentioned but stands for nobody",
+            "`everyone` is mentioned but stands for nobody",
+        ]
+    );
+
+    let templates = sound(&[("a/b.md.hbs", "{{mention body.all}}")]);
+    let speech = speak_in(&templates, "a/b", json!({"all": "everyone"}), "en", "UTC").unwrap();
+    assert_eq!(speech.mentions, []);
+}
+
+#[test]
+fn a_json_template_stays_json_whatever_the_payload_says() {
+    let source = r#"{"contentType": 110, "content": {"data": "{{body.t}} {{link "x" event.link}}", "all": {{json body.o}}}}"#;
+    let templates = sound(&[("a/b.json.hbs", source)]);
+    let body = json!({"t": "\"},\n\\{", "o": {"a": [1, "\u{202e}"]}});
+    let text = speak_in(&templates, "a/b", body, "en", "UTC").unwrap().text;
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        value["content"]["data"],
+        "\"},\n\\{ x: https://example.com/a_b"
+    );
+    assert_eq!(value["content"]["all"], json!({"a": [1, "\u{fffd}"]}));
+}
+
+#[test]
+fn control_signs_never_come_through_not_even_unescaped() {
+    let text = said(
+        "{{{body.t}}}|{{body.t}}|\u{202e}",
+        json!({"t": "a\u{1b}[1m\u{202e}\u{2}*b*\u{3}"}),
+    );
+    assert_eq!(
+        text,
+        "a\u{fffd}[1m\u{fffd}\u{fffd}*b*\u{fffd}|a\u{fffd}\\[1m\u{fffd}\u{fffd}\\*b\\*\u{fffd}|\u{fffd}"
+    );
+}
+
+#[test]
+fn the_nearest_template_is_found_kinds_before_defaults_own_before_parents() {
+    let templates = sound(&[
+        ("github/pull_request.md.hbs", "x"),
+        ("github/pull_request.opened.md.hbs", "x"),
+        ("github/default.md.hbs", "x"),
+        ("github/_part.md.hbs", "x"),
+        ("acme/default.txt.hbs", "x"),
+        ("acme/push.txt.hbs", "x"),
+        ("acme/push.md.hbs", "x"),
+    ]);
+    let find =
+        |folders: &[&str], kind: &str| templates.find(folders, kind).map(|name| name.to_string());
+    let both = ["acme", "github"];
+    assert_eq!(
+        find(&both, "pull_request.opened").as_deref(),
+        Some("github/pull_request.opened.md.hbs")
+    );
+    assert_eq!(
+        find(&both, "pull_request.closed").as_deref(),
+        Some("github/pull_request.md.hbs")
+    );
+    assert_eq!(find(&both, "push").as_deref(), Some("acme/push.txt.hbs"));
+    assert_eq!(find(&both, "star").as_deref(), Some("acme/default.txt.hbs"));
+    assert_eq!(
+        find(&["github"], "_part").as_deref(),
+        Some("github/default.md.hbs")
+    );
+    assert_eq!(find(&["gitlab"], "push"), None);
+    assert_eq!(
+        templates.named("acme/push.md.hbs").unwrap().to_string(),
+        "acme/push.md.hbs"
+    );
+    assert_eq!(templates.named("acme/pull"), None);
+    assert_eq!(templates.names().len(), 6);
+}
+
+#[test]
+fn mistakes_are_named_with_their_place_and_the_nearest_right_word() {
+    let complain = |source: &str| complaints(&[("a/b.md.hbs", source)]).join("; ");
+    for (source, complaint) in [
+        (
+            "{{trunkate event.title 5}}",
+            "«trunkate» there is no function `trunkate` (did you mean `truncate`?)",
+        ),
+        (
+            "é\n{{evnt.title}}",
+            "«evnt.title» there is no `evnt` here (did you mean `event`?)",
+        ),
+        (
+            "{{event.titel}}",
+            "«event.titel» an event has no `titel` (did you mean `event.title`?)",
+        ),
+        (
+            "{{title}}",
+            "«title» there is no `title` here (there are event, body, header, query; a field of the payload is `body.title`)",
+        ),
+        (
+            "{{#with body.issue}}{{number}}{{/with}}",
+            "«number» `number` is a function and lacks its arguments (for a field of that name write `this.number`)",
+        ),
+        (
+            "{{#forech body.x}}{{/forech}}",
+            "«forech» there is no block `forech` (blocks are `if`, `unless`, `each` and `with`)",
+        ),
+        (
+            "{{#if (upper body.x 2)}}{{/if}}",
+            "«upper» `upper` takes 1 arguments, here are 2",
+        ),
+        (
+            "{{number body.x digit=2}}",
+            "«digit» `number` has no argument `digit` (`number` knows digits)",
+        ),
+        (
+            "{{#each body.x}}{{event.title}}{{/each}}",
+            "«event.title» inside of `each` and `with`, `event.title` is a field of the item (write `@root.event.title`)",
+        ),
+        (
+            "[x]({{body.url}})",
+            "«body.url» `body.url` stands as the address of a link and is not checked (write `{{link text address}}`: it takes only http and https)",
+        ),
+        (
+            "{{{body.x}}}",
+            "«body.x» `body.x` is put in without escaping; who sends it can write markup (two braces are enough: `{{body.x}}`)",
+        ),
+        (
+            "{{t \"duration.day\"}}",
+            "«duration.day» there are no words `duration.day` (did you mean `duration.days`?)",
+        ),
+        (
+            "{{t \"duration.days\"}}",
+            "«duration.days» the words `duration.days` lack `count` (its text is `{count} d`: give it `count=…`)",
+        ),
+        (
+            "{{t \"ago.days\"}}",
+            "«ago.days» the words `ago.days` lack `count` (its text is `{count} days ago`: give it `count=…`)",
+        ),
+        (
+            "{{> a/c}}",
+            "«a/c» there is no template `a/c` of this kind (did you mean `a/b`?)",
+        ),
+        (
+            "{{> (concat \"a\" body.x)}}",
+            "«{{> (concat \"a\" body.x)}}» a template must be named as itself, not computed (its name must be known before the first event comes)",
+        ),
+        (
+            "{{#> a/b}}{{/a/b}}",
+            "«{{#> a/b}}» blocks for other templates (`{{#> …}}`) are not supported (call it with values: `{{> name value=…}}`)",
+        ),
+        (
+            "{{#*inline \"x\"}}{{/inline}}",
+            "«{{#*inline \"x\"}}» templates inside of templates (`{{#*inline …}}`) are not supported (put it into a file of its own, with a name that begins with `_`)",
+        ),
+        ("{{log event.title}}", "«log» there is no function `log`"),
+        (
+            "a\n{{#if body.x}}",
+            "«{{#if body.x}}» the block `if` is not closed (it needs a `{{/if}}`)",
+        ),
+        ("é {{body..x}}", "«.x» this is not how a tag is written"),
+        (
+            "{{if body.x}}",
+            "«if» `if` opens a block (write `{{#if …}} … {{/if}}`)",
+        ),
+        (
+            "{{#upper body.x}}{{/upper}}",
+            "«upper» `upper` opens no block (write `{{upper …}}`, or `{{#if (upper …)}}`)",
+        ),
+    ] {
+        assert_eq!(complain(source), complaint, "{source}");
+    }
+    assert_eq!(
+        complaints(&[("a/b.hbs", "")]),
+        ["a template's name ends with .md.hbs, .txt.hbs or .json.hbs"]
+    );
+}
+
+#[test]
+fn templates_in_a_circle_are_refused_and_left_out() {
+    let files = [
+        ("a/one.md.hbs", "{{> a/two}}"),
+        ("a/two.md.hbs", "{{#if body.x}}{{> a/one}}{{/if}}"),
+        ("a/self.md.hbs", "{{> a/self}}"),
+        ("a/fine.md.hbs", "{{> a/_part x=1}}"),
+        ("a/_part.md.hbs", "{{x}}"),
+    ];
+    assert_eq!(
+        complaints(&files),
+        [
+            "«a/two» templates call each other in a circle: a/one → a/two → a/one",
+            "«a/self» templates call each other in a circle: a/self → a/self",
+            "«a/one» templates call each other in a circle: a/two → a/one → a/two",
+        ]
+    );
+    let (templates, _) = compile(&files);
+    assert_eq!(templates.names().len(), 1);
+    assert_eq!(
+        speak_in(&templates, "a/fine", json!({}), "en", "UTC")
+            .unwrap()
+            .text,
+        "1"
+    );
+}
+
+#[test]
+fn templates_that_multiply_are_refused() {
+    let loops = "{{#each body.a}}{{> b}}{{/each}}";
+    let inner = "{{#each this}}{{#each this}}{{#each this}}x{{/each}}{{/each}}{{/each}}";
+    assert_eq!(
+        complaints(&[("a.md.hbs", loops), ("b.md.hbs", inner)]),
+        ["«» `each` is nested 4 deep; 3 is the most",]
+    );
+    let twice: Vec<(String, String)> = (0..20)
+        .map(|n| {
+            (
+                format!("t{n}.md.hbs"),
+                format!("{{{{> t{}}}}}{{{{> t{}}}}}", n + 1, n + 1),
+            )
+        })
+        .chain([("t20.md.hbs".to_owned(), String::new())])
+        .collect();
+    let twice: Vec<(&str, &str)> = twice
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.as_str()))
+        .collect();
+    assert!(complaints(&twice)[0].ends_with("it is put together from more than 1000 templates"));
+}
+
+#[test]
+fn an_absent_field_is_empty_and_told_with_what_is_there() {
+    let templates = sound(&[(
+        "a/b.md.hbs",
+        "{{body.pr.titel}}{{body.nope.x}}{{truncate body.pr.txt 5}}{{#if body.gone}}{{/if}}{{default body.gone \"\"}}{{#each body.list}}{{this.x}}{{/each}}{{body.nul}}",
+    )]);
+    let body =
+        json!({"pr": {"title": "t", "body": "b"}, "list": [{"y": 1}, {"y": 2}], "nul": null});
+    let speech = speak_in(&templates, "a/b", body, "en", "UTC").unwrap();
+    assert_eq!(speech.text, "");
+    let notes: Vec<String> = speech
+        .notes
+        .iter()
+        .map(|note| {
+            format!(
+                "{:?} {}: {}",
+                note.span,
+                note.message,
+                note.help.as_deref().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "Some(2..15) `body.pr.titel` is absent here: did you mean `title`? there are: body, title",
+            "Some(19..30) `body.nope.x` is absent here: there are: list, nul, pr",
+            "Some(43..54) `body.pr.txt` is absent here: there are: body, title",
+            "Some(127..133) `this.x` is absent here: did you mean `y`? there are: y",
+        ]
+    );
+}
+
+#[test]
+fn a_mistake_while_rendering_names_its_place_and_no_value() {
+    let templates = sound(&[("a/b.md.hbs", "one\n  {{body.list.name}}")]);
+    let mistake =
+        speak_in(&templates, "a/b", json!({"list": ["secret"]}), "en", "UTC").unwrap_err();
+    assert_eq!(
+        mistake.to_string(),
+        "templates/a/b.md.hbs:2:3: a list is asked for its field `name`; use `each`, or a number from 0"
+    );
+}
+
+#[test]
+fn a_template_writes_no_more_than_it_may() {
+    let templates = sound(&[
+        (
+            "a/b.md.hbs",
+            "{{#each body.list}}{{@root.body.long}}{{/each}}",
+        ),
+        (
+            "a/c.json.hbs",
+            "{{#each body.list}}{{@root.body.long}}{{/each}}",
+        ),
+    ]);
+    let body = json!({"list": vec![0; 100], "long": "好".repeat(10_000)});
+    let speech = speak_in(&templates, "a/b", body.clone(), "en", "UTC").unwrap();
+    assert!(speech.cut && speech.text.len() <= 64 * 1024);
+    let mistake = speak_in(&templates, "a/c", body, "en", "UTC").unwrap_err();
+    assert_eq!(mistake.reason, "it makes more than 65536 bytes");
+}
+
+#[test]
+fn every_function_stands_in_the_table_of_the_documentation() {
+    let table = include_str!("mod.rs");
+    for card in vocabulary::WORDS {
+        let named = [
+            format!("`{} ", card.name),
+            format!("`{{{{#{} ", card.name),
+            format!("`{}`", card.name),
+        ];
+        assert!(
+            named.iter().any(|name| table.contains(name)),
+            "{}",
+            card.name
+        );
+    }
+}
+
+fn payload() -> impl Strategy<Value = String> {
+    let sign = prop_oneof![
+        Just("\n"),
+        Just(" "),
+        Just("    "),
+        Just("\t"),
+        Just("#"),
+        Just("-"),
+        Just("+"),
+        Just("*"),
+        Just("_"),
+        Just("`"),
+        Just("~"),
+        Just("["),
+        Just("]"),
+        Just("("),
+        Just(")"),
+        Just("!"),
+        Just("<"),
+        Just(">"),
+        Just("&"),
+        Just("&amp;"),
+        Just("|"),
+        Just(":"),
+        Just("="),
+        Just("1."),
+        Just("2)"),
+        Just("\\"),
+        Just("http://x"),
+        Just("<b>"),
+        Just("[a](http://b)"),
+        Just("a"),
+        Just("字"),
+        Just("@all"),
+        Just("\u{202e}"),
+        Just("\u{2}"),
+        Just("\u{3}"),
+        Just("---"),
+        Just("***"),
+        Just("{{body.x}}"),
+    ];
+    prop_oneof![
+        proptest::collection::vec(sign, 0..14).prop_map(|signs| signs.concat()),
+        ".{0,40}",
+    ]
+}
+
+fn one_line(text: &str) -> String {
+    escape::harmless(text)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// What chat clients may read beyond CommonMark.
+fn extensions() -> Options {
+    Options::ENABLE_TABLES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_GFM
+        | Options::ENABLE_HEADING_ATTRIBUTES
+        | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS
+        | Options::ENABLE_WIKILINKS
+        | Options::ENABLE_DEFINITION_LIST
+}
+
+static PLAIN_USE: LazyLock<Templates> = LazyLock::new(|| {
+    sound(&[(
+        "x.md.hbs",
+        "{{body.a}}{{body.b}}\nlast {{body.b}} word {{body.a}}",
+    )])
+});
+static IN_MARKUP: LazyLock<Templates> = LazyLock::new(|| {
+    sound(&[(
+        "x.md.hbs",
+        "{{link body.t body.u}} - {{bold body.t}} - {{code body.t}}",
+    )])
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_payload_in_markdown_is_only_text(a in payload(), b in payload()) {
+        let body = json!({"a": a, "b": b});
+        let text = speak_in(&PLAIN_USE, "x", body, "en", "UTC").unwrap().text;
+
+        for piece in Parser::new_ext(&text, extensions()) {
+            let only_text = match &piece {
+                Piece::Text(_) | Piece::SoftBreak | Piece::HardBreak | Piece::Start(Tag::Paragraph) => true,
+                Piece::End(end) => matches!(end, pulldown_cmark::TagEnd::Paragraph),
+                _ => false,
+            };
+            prop_assert!(only_text, "{piece:?} in {text:?}");
+        }
+        let shown = plain_face(&text);
+        let (a, b) = (one_line(&a), one_line(&b));
+        let wanted = format!("{a}{b}\nlast {b} word {a}");
+        prop_assert_eq!(one_line(&shown), one_line(&wanted));
+    }
+
+    #[test]
+    fn a_payload_in_markup_cannot_leave_it(text in payload(), url in payload()) {
+        let body = json!({"t": text, "u": format!("https://x/{url}")});
+        let text = speak_in(&IN_MARKUP, "x", body, "en", "UTC").unwrap().text;
+        let pieces: Vec<_> = Parser::new_ext(&text, extensions()).collect();
+        let links = pieces.iter().filter(|piece| matches!(piece, Piece::Start(Tag::Link { .. }))).count();
+        prop_assert_eq!(links, 1, "{}", text);
+        let strange = pieces.iter().find(|piece| matches!(
+            piece,
+            Piece::Html(_) | Piece::InlineHtml(_) | Piece::FootnoteReference(_) | Piece::Rule
+                | Piece::Start(Tag::Heading { .. } | Tag::List(_) | Tag::Image { .. } | Tag::BlockQuote(_) | Tag::CodeBlock(_))
+        ));
+        prop_assert!(strange.is_none(), "{:?} in {}", strange, text);
+    }
+
+    #[test]
+    fn no_source_makes_the_compiler_panic(source in "[{}#/^>!&~*\"'()\\[\\]=|@. a-c\\\\\n]{0,60}|(\\{\\{[#/>]?~?(if|each|else|a|eq)( a| \\(eq a b\\))*~?\\}\\}){0,6}") {
+        let (templates, _) = compile(&[("x.md.hbs", &source)]);
+        if templates.named("x").is_some() {
+            let _ = speak_in(&templates, "x", json!({"a": [1, {"b": 2}]}), "en", "UTC");
+        }
+    }
+}
