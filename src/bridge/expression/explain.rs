@@ -92,11 +92,7 @@ impl Expression {
                 let not = if yes { "" } else { "not " };
                 match misses.first() {
                     Some(miss) if !yes => self.missing(miss),
-                    _ => format!(
-                        "{} is {not}in {}",
-                        self.shown(part, scope),
-                        self.text(whole)
-                    ),
+                    _ => format!("{}, {not}in {}", self.shown(part, scope), self.text(whole)),
                 }
             }
             (What::Has(of), _) => match yes {

@@ -4,13 +4,19 @@
 //! evaluated over a [`Scope`] that borrows the event: the payload is never copied. It always ends, for it has bounds on its
 //! source, its depth, its loops and its steps.
 
+mod compare;
+mod compute;
 mod explain;
+mod functions;
 mod resolve;
 mod syntax;
 mod tokens;
 mod tree;
 mod val;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,8 +4,11 @@ use std::ops::Range;
 
 use regex::RegexBuilder;
 
+use super::functions::{
+    self, FUNCTIONS, HAS, HAS_WRITTEN, LITERALS, LOOP_KINDS, MATCHES, MATCHES_WRITTEN, Style,
+};
 use super::syntax::{Form, Syntax, Word};
-use super::tree::{Comparison, Function, Loop, LoopKind, Node, Reckoning, Root, What};
+use super::tree::{Comparison, Loop, LoopKind, Node, Reckoning, Root, What};
 use super::val::{EVENT_FIELDS, Val};
 use super::{Names, Place};
 use crate::bridge::problem::{Flaw, nearest};
@@ -13,8 +16,6 @@ use crate::model::{Severity, State};
 
 /// How many loops may stand inside each other: with three, a list of 1,000 means 10⁹ steps.
 const LOOPS: usize = 2;
-/// How many values a written list or table may hold.
-const LITERALS: usize = 256;
 /// A compiled pattern takes at most this much memory, in bytes.
 const PATTERN_SIZE: usize = 1 << 20;
 
@@ -22,117 +23,6 @@ const PATTERN_SIZE: usize = 1 << 20;
 const SEVERITY: &str = "severity";
 /// Names that are there without being declared; no helper may bear one.
 pub(super) const ROOTS: [&str; 5] = ["event", "body", "header", "query", SEVERITY];
-
-/// The functions, how each is written, and how many arguments it takes with what it is asked of.
-const FUNCTIONS: [(&str, Function, Style, Range<usize>, &str); 12] = [
-    (
-        "first",
-        Function::First,
-        Style::Global,
-        1..LITERALS,
-        "first(a, b, …)",
-    ),
-    ("size", Function::Size, Style::Both, 1..2, "size(list)"),
-    (
-        "before",
-        Function::Before,
-        Style::Method,
-        2..3,
-        "text.before(\"…\")",
-    ),
-    (
-        "after",
-        Function::After,
-        Style::Method,
-        2..3,
-        "text.after(\"…\")",
-    ),
-    (
-        "join",
-        Function::Join,
-        Style::Method,
-        1..3,
-        "list.join(\", \")",
-    ),
-    (
-        "lower",
-        Function::Lower,
-        Style::Method,
-        1..2,
-        "text.lower()",
-    ),
-    (
-        "startsWith",
-        Function::StartsWith,
-        Style::Method,
-        2..3,
-        "text.startsWith(\"…\")",
-    ),
-    (
-        "endsWith",
-        Function::EndsWith,
-        Style::Method,
-        2..3,
-        "text.endsWith(\"…\")",
-    ),
-    (
-        "contains",
-        Function::Contains,
-        Style::Method,
-        2..3,
-        "text.contains(\"…\")",
-    ),
-    ("int", Function::Int, Style::Global, 1..2, "int(text)"),
-    (
-        "double",
-        Function::Double,
-        Style::Global,
-        1..2,
-        "double(text)",
-    ),
-    (
-        "string",
-        Function::String,
-        Style::Global,
-        1..2,
-        "string(number)",
-    ),
-];
-
-const LOOP_KINDS: [(&str, LoopKind, &str); 6] = [
-    (
-        "exists",
-        LoopKind::Exists,
-        "list.exists(x, x.name == \"…\")",
-    ),
-    (
-        "exists_one",
-        LoopKind::ExistsOne,
-        "list.exists_one(x, x.name == \"…\")",
-    ),
-    (
-        "existsOne",
-        LoopKind::ExistsOne,
-        "list.existsOne(x, x.name == \"…\")",
-    ),
-    ("all", LoopKind::All, "list.all(x, x.name == \"…\")"),
-    ("map", LoopKind::Map, "list.map(x, x.name)"),
-    (
-        "filter",
-        LoopKind::Filter,
-        "list.filter(x, x.name == \"…\")",
-    ),
-];
-
-const HAS: &str = "has";
-const MATCHES: &str = "matches";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
-    Global,
-    Method,
-    Both,
-}
 
 /// Finds what every name means. `Err` lists all that means nothing.
 pub(super) fn resolve(syntax: &Syntax, names: &Names) -> Result<Node, Vec<Flaw>> {
@@ -394,7 +284,7 @@ impl Resolver<'_> {
             MATCHES => {
                 return match arguments {
                     [of, pattern] => self.matches(of, pattern),
-                    _ => self.wrong_count(name, span, "text.matches(\"…\")"),
+                    _ => self.wrong_count(name, span, MATCHES_WRITTEN),
                 };
             }
             _ => (),
@@ -426,11 +316,11 @@ impl Resolver<'_> {
         if name.text == MATCHES {
             return match arguments {
                 [pattern] => self.matches(on, pattern),
-                _ => self.wrong_count(name, span, "text.matches(\"…\")"),
+                _ => self.wrong_count(name, span, MATCHES_WRITTEN),
             };
         }
         if name.text == HAS {
-            return self.wrong_style(name, "has(body.field)");
+            return self.wrong_style(name, HAS_WRITTEN);
         }
         if let Some((_, kind, written)) = LOOP_KINDS.iter().find(|(known, ..)| *known == name.text)
         {
@@ -459,9 +349,9 @@ impl Resolver<'_> {
             }
             [of] => self.flaw(
                 Flaw::new(of.span.clone(), "`has` asks whether a field is there")
-                    .help("`has(body.field)`"),
+                    .help(format!("`{HAS_WRITTEN}`")),
             ),
-            _ => self.wrong_count(name, &name.span, "has(body.field)"),
+            _ => self.wrong_count(name, &name.span, HAS_WRITTEN),
         }
     }
 
@@ -537,35 +427,15 @@ impl Resolver<'_> {
     }
 
     fn unknown_function(&mut self, name: &Word, arguments: &[Syntax]) -> What {
-        let functions = FUNCTIONS
-            .iter()
-            .map(|(known, .., written)| (*known, *written));
-        let loops = LOOP_KINDS
-            .iter()
-            .map(|(known, .., written)| (*known, *written));
-        let others = [(HAS, "has(body.field)"), (MATCHES, "text.matches(\"…\")")];
-        let known: Vec<_> = functions.chain(loops).chain(others).collect();
-        let near = nearest(&name.text, known.iter().map(|(known, _)| *known)).or_else(|| {
-            FOREIGN
-                .iter()
-                .find(|(wrong, _)| *wrong == name.text)
-                .map(|(_, right)| *right)
-        });
-        let help = match near {
-            Some(near) => match known.iter().find(|(known, _)| *known == near) {
-                Some((_, written)) => format!("did you mean `{written}`?"),
-                None => near.to_owned(),
-            },
-            None => {
-                let names: Vec<_> = known.iter().map(|(known, _)| *known).collect();
-                format!("the functions are {}", names.join(", "))
-            }
-        };
-        if !LOOP_KINDS.iter().any(|(known, ..)| Some(*known) == near) {
+        // The name of a loop's element means nothing outside it: the arguments are looked at only where it is no loop.
+        if arguments
+            .first()
+            .is_none_or(|first| !matches!(first.form, Form::Name(_)))
+        {
             self.nodes(arguments);
         }
         let message = format!("there is no function `{}`", name.text);
-        self.flaw(Flaw::new(name.span.clone(), message).help(help))
+        self.flaw(Flaw::new(name.span.clone(), message).help(functions::advice(&name.text)))
     }
 
     fn wrong_style(&mut self, name: &Word, written: &str) -> What {
@@ -578,22 +448,6 @@ impl Resolver<'_> {
         self.flaw(Flaw::new(span.clone(), message).help(format!("it is written `{written}`")))
     }
 }
-
-/// What the same thing is called elsewhere.
-const FOREIGN: [(&str, &str); 12] = [
-    ("len", "size"),
-    ("length", "size"),
-    ("count", "size"),
-    ("lowerAscii", "lower"),
-    ("toLowerCase", "lower"),
-    ("lowercase", "lower"),
-    ("includes", "contains"),
-    ("any", "exists"),
-    ("some", "exists"),
-    ("coalesce", "first"),
-    ("default", "first"),
-    ("orValue", "first"),
-];
 
 fn is_level(syntax: &Syntax) -> bool {
     matches!(&syntax.form, Form::Field(of, _) if matches!(&of.form, Form::Name(name) if name == SEVERITY))

@@ -40,6 +40,8 @@ const GRAMMAR: [&str; 4] = ["in", "true", "false", "null"];
 pub(super) struct Syntax {
     pub(super) form: Form,
     pub(super) span: Range<usize>,
+    /// The span with the brackets around it.
+    outer: Range<usize>,
     depth: u16,
 }
 
@@ -252,7 +254,7 @@ impl Reader<'_> {
                     odd = !odd;
                 }
                 let of = self.member()?;
-                let span = start..of.span.end;
+                let span = start..of.outer.end;
                 // A pair of signs makes a condition or a number of the value and changes nothing else.
                 let of = match odd {
                     true => of,
@@ -267,7 +269,7 @@ impl Reader<'_> {
     /// A value and what follows it: `.field`, `.call(…)`, `[index]`.
     fn member(&mut self) -> Result<Syntax, Flaw> {
         let mut of = self.primary()?;
-        let start = of.span.start;
+        let start = of.outer.start;
         loop {
             if self.takes(".") {
                 let name = self.field_name()?;
@@ -361,7 +363,7 @@ impl Reader<'_> {
                 self.step();
                 let mut inner = self.expression()?;
                 self.close(")")?;
-                inner.span = start..self.behind();
+                inner.outer = start..self.behind();
                 return Ok(inner);
             }
             Kind::Sign("[") => {
@@ -496,13 +498,14 @@ fn make(form: Form, span: Option<Range<usize>>) -> Result<Syntax, Flaw> {
     let (mut start, mut end) = (usize::MAX, 0);
     form.each(&mut |part| {
         depth = depth.max(part.depth);
-        start = start.min(part.span.start);
-        end = end.max(part.span.end);
+        start = start.min(part.outer.start);
+        end = end.max(part.outer.end);
     });
     let span = span.unwrap_or(start..end);
     match depth < DEPTH {
         true => Ok(Syntax {
             form,
+            outer: span.clone(),
             span,
             depth: depth + 1,
         }),

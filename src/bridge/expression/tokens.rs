@@ -162,7 +162,10 @@ struct Quoted<'s> {
 
 impl<'s> Quoted<'s> {
     fn begin(source: &'s str) -> Option<Quoted<'s>> {
-        let prefix = source.find(['"', '\''])?;
+        let prefix = source
+            .bytes()
+            .take(3)
+            .position(|byte| matches!(byte, b'"' | b'\''))?;
         let (raw, bytes) = match &source[..prefix] {
             "" => (false, false),
             "r" | "R" => (true, false),
