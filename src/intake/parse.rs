@@ -146,28 +146,34 @@ fn header(headers: &HeaderMap) -> BTreeMap<String, String> {
 
 /// The body as JSON. The bytes alone decide what it is: the Content-Type is signed by nobody, so a signed JSON body must
 /// not become a form because somebody changed it.
-fn body(text: &str) -> Result<Value, Unreadable> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+fn body(whole: &str) -> Result<Value, Unreadable> {
+    let text = whole.strip_prefix('\u{feff}').unwrap_or(whole).trim();
     if text.is_empty() {
         return Ok(Value::Null);
     }
     if text.starts_with(['{', '[', '"']) {
         return json(text);
     }
-    if text.contains('=') && !text.starts_with('<') {
-        let fields = texts(text.as_bytes());
-        // GitHub, Gitea and Travis can send their JSON as this field of a form.
-        if let Some(payload) = fields.get("payload")
-            && payload.trim_start().starts_with('{')
-        {
-            return json(payload.trim());
-        }
-        return Ok(fields
+    // Asked of the whole body, as the signature check asks it: both must see the same form.
+    if !is_form(whole) {
+        return json(text).map_err(|_| Unreadable::Neither);
+    }
+    let fields = texts(whole.as_bytes());
+    // GitHub, Gitea and Travis can send their JSON as this field of a form.
+    match fields.get("payload").map(|payload| payload.trim()) {
+        Some(payload) if payload.starts_with('{') => json(payload),
+        _ => Ok(fields
             .into_iter()
             .map(|(name, text)| (name, Value::String(text)))
-            .collect());
+            .collect()),
     }
-    json(text).map_err(|_| Unreadable::Neither)
+}
+
+/// A form begins with the encoded name of a field and its `=`; prose and multipart bodies do not.
+fn is_form(whole: &str) -> bool {
+    let first = whole.split_once('=').map(|(name, _)| name);
+    let is_encoded = |name: &str| !name.contains(|c: char| c.is_whitespace() || c.is_control());
+    form::fields(whole.as_bytes()).is_some() && first.is_some_and(is_encoded)
 }
 
 fn json(text: &str) -> Result<Value, Unreadable> {
@@ -504,9 +510,11 @@ mod tests {
                 "the body is not UTF-8: byte 6 does not belong to a character",
             ),
             (b"hello", "the body is neither JSON nor a form"),
+            (b"hello a=1", "the body is neither JSON nor a form"),
+            (b" a=1", "the body is neither JSON nor a form"),
             (b"<a b=\"1\"/>", "the body is neither JSON nor a form"),
             (
-                b"------x\r\nContent-Disposition: form-data\r\n",
+                b"------x\r\nContent-Disposition: form-data; name=\"x\"\r\n",
                 "the body is neither JSON nor a form",
             ),
         ] {
