@@ -360,3 +360,154 @@ pub(super) fn broken(error: &rusqlite::Error) -> OutboxError {
         _ => OutboxError::Broken(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::sqlite::files;
+
+    const ORDERS: usize = 1024;
+
+    /// Writes one line into a table of the test.
+    struct Line {
+        text: &'static str,
+        fails_with: Option<i32>,
+    }
+
+    impl Task for Line {
+        type Gives = ();
+
+        fn apply(
+            &self,
+            tx: &Connection,
+            _now: Timestamp,
+        ) -> rusqlite::Result<Result<(), OutboxError>> {
+            tx.execute("INSERT INTO line VALUES (?1)", [self.text])?;
+            match self.fails_with {
+                Some(code) => Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(code),
+                    None,
+                )),
+                None => Ok(Ok(())),
+            }
+        }
+    }
+
+    /// What a caller holds.
+    type Answer = oneshot::Receiver<Result<(), OutboxError>>;
+
+    /// A writer whose thread does not run yet, so that a test decides what stands in the queue when it begins.
+    struct Bench {
+        folder: tempfile::TempDir,
+        orders: mpsc::Sender<Order>,
+        standing: watch::Receiver<Standing>,
+        writer: Writer,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("outbox.db");
+            let db = files::open_writer(&file).unwrap();
+            db.execute_batch("CREATE TABLE line (text)").unwrap();
+            let (orders, queue) = mpsc::channel(ORDERS);
+            let (standing, watched) = watch::channel(Standing::Open);
+            let (clock, _lever) = Clock::lever(Timestamp::UNIX_EPOCH);
+            let writer = Writer {
+                db,
+                orders: queue,
+                standing,
+                bell: Arc::new(Notify::new()),
+                room: Room::new(folder.path().into(), 0),
+                clock,
+                lock: Lock::take(&file).unwrap(),
+                file,
+            };
+            Bench {
+                folder,
+                orders,
+                standing: watched,
+                writer,
+            }
+        }
+
+        fn ask(&self, text: &'static str, fails_with: Option<i32>) -> Answer {
+            let (caller, answer) = oneshot::channel();
+            let work = Asked::by(caller, Line { text, fails_with }, None);
+            assert!(self.orders.try_send(Order::Work(work)).is_ok());
+            answer
+        }
+
+        /// Lets the writer do all that was asked, and gives the lines that stand in the file.
+        fn run(self) -> (Vec<String>, Standing) {
+            drop(self.orders);
+            self.writer.run();
+            let db = Connection::open(self.folder.path().join("outbox.db")).unwrap();
+            let lines = db
+                .prepare("SELECT text FROM line ORDER BY rowid")
+                .unwrap()
+                .query_map([], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            (lines, self.standing.borrow().clone())
+        }
+    }
+
+    #[test]
+    fn who_is_gone_before_the_group_begins_leaves_no_trace() {
+        let bench = Bench::new();
+        let mut here = bench.ask("here", None);
+        drop(bench.ask("gone", None));
+
+        let (lines, _) = bench.run();
+
+        assert_eq!(lines, ["here"]);
+        assert!(matches!(here.try_recv(), Ok(Ok(()))));
+    }
+
+    #[test]
+    fn a_row_that_fails_does_not_take_its_group_along() {
+        let bench = Bench::new();
+        let mut one = bench.ask("one", None);
+        let mut bad = bench.ask("bad", Some(rusqlite::ffi::SQLITE_CONSTRAINT));
+        let mut two = bench.ask("two", None);
+
+        let (lines, standing) = bench.run();
+
+        assert_eq!(lines, ["one", "two"]);
+        assert!(matches!(one.try_recv(), Ok(Ok(()))));
+        assert!(matches!(bad.try_recv(), Ok(Err(OutboxError::Broken(_)))));
+        assert!(matches!(two.try_recv(), Ok(Ok(()))));
+        assert!(matches!(standing, Standing::Closed));
+    }
+
+    #[test]
+    fn after_a_failed_fsync_nothing_is_written_and_nobody_is_told_it_was_kept() {
+        let bench = Bench::new();
+        let mut one = bench.ask("one", None);
+        let mut bad = bench.ask("bad", Some(rusqlite::ffi::SQLITE_IOERR_FSYNC));
+        let mut later: Vec<_> = (0..GROUP_ROWS).map(|_| bench.ask("later", None)).collect();
+
+        let (lines, standing) = bench.run();
+
+        assert!(lines.is_empty());
+        for answer in [&mut one, &mut bad].into_iter().chain(&mut later) {
+            assert!(matches!(answer.try_recv(), Ok(Err(OutboxError::Broken(_)))));
+        }
+        assert!(matches!(standing, Standing::Failed(why) if why.contains("outbox.db")));
+    }
+
+    #[test]
+    fn a_full_disk_is_no_room_and_no_reason_to_stop() {
+        let bench = Bench::new();
+        let mut full = bench.ask("full", Some(rusqlite::ffi::SQLITE_FULL));
+        let mut next = bench.ask("next", None);
+
+        let (lines, _) = bench.run();
+
+        assert!(matches!(full.try_recv(), Ok(Err(OutboxError::NoRoom(_)))));
+        assert!(matches!(next.try_recv(), Ok(Ok(()))));
+        assert_eq!(lines, ["next"]);
+    }
+}
