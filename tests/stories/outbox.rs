@@ -1,5 +1,6 @@
 //! The outbox: one suite of promises, run over every engine.
 
+mod model;
 mod sqlite;
 
 use std::collections::BTreeMap;

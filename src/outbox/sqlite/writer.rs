@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 
@@ -308,6 +309,10 @@ impl Writer {
             "the outbox cannot be written safely any more; the process has to end, the next start recovers what was kept"
         );
         let _nobody_listens = self.standing.send(Standing::Failed(reason.clone()));
+        // Closing would copy the log into the database: no more writing, the next start reads the log as it is.
+        let _closes_anyhow = self
+            .db
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         self.orders.close();
         while let Ok(order) = self.orders.try_recv() {
             if let Order::Work(work) = order {
