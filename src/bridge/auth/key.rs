@@ -66,19 +66,6 @@ fn decode(encoding: Encoding, text: &[u8]) -> Option<KeyForm> {
     Some(KeyForm::Fixed(Secret::new(encoding.decode(text)?)))
 }
 
-/// The forms of the key for one secret, as far as they can matter: nothing behind a fixed key is ever asked.
-fn forms(rules: &[KeyRule], secret: &Secret) -> Vec<KeyForm> {
-    let mut forms = Vec::new();
-    for form in rules.iter().filter_map(|rule| rule.form(secret)) {
-        let fixed = matches!(form, KeyForm::Fixed(_));
-        forms.push(form);
-        if fixed {
-            break;
-        }
-    }
-    forms
-}
-
 /// Gives each way the secrets that are made for it.
 pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mistake>) -> Vec<Way> {
     let open = |rule: &Rule| matches!(rule.scheme, Scheme::None);
@@ -97,7 +84,11 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
             keys: Vec::new(),
         };
         for (index, secret) in secrets.iter().enumerate() {
-            let forms = forms(&rule.keys, secret);
+            let forms: Vec<KeyForm> = rule
+                .keys
+                .iter()
+                .filter_map(|key| key.form(secret))
+                .collect();
             let fit = match &way.scheme {
                 Scheme::None => false,
                 Scheme::Token(shown) => shown.places.iter().any(|place| can_stand(secret, place)),
@@ -105,7 +96,7 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
                 Scheme::Bearer => fits_a_header(secret),
                 Scheme::Hmac(_) => !forms.is_empty(),
             };
-            if fit && !secret.expose().is_empty() {
+            if fit {
                 fits[index] = true;
                 way.keys.push(Key {
                     number: index + 1,

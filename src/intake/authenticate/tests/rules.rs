@@ -496,3 +496,44 @@ fn a_list_of_signed_goes_on_only_when_a_name_is_missing() {
         "form field payload is there more than once"
     );
 }
+
+#[test]
+fn a_repeated_timestamp_is_refused_even_if_equal() {
+    let gitee = auth(GITEE, &["pepper"]);
+    let time = ("x-gitee-timestamp", "1700000000123");
+    let signature = (
+        "x-gitee-token",
+        "SXl6mTDRT5B2a8XQm43Aib2KKRm0mOtuk4gYb3BGxDw=",
+    );
+    assert_eq!(
+        refused(&gitee, with(post("{}"), &[time, time, signature])),
+        "header x-gitee-timestamp is there more than once"
+    );
+}
+
+#[test]
+fn the_blanks_that_http_allows_around_a_header_do_not_count() {
+    let good = format!(" \tsha256={} ", hex_sha256("pepper", "{}"));
+    accepted(
+        &auth(GITHUB, &["pepper"]),
+        with(post("{}"), &[("x-hub-signature-256", &good)]),
+    );
+}
+
+#[test]
+fn each_secret_is_signed_and_keyed_with_for_itself() {
+    let signature = "SXl6mTDRT5B2a8XQm43Aib2KKRm0mOtuk4gYb3BGxDw=";
+    let headers = [
+        ("x-gitee-timestamp", "1700000000123"),
+        ("x-gitee-token", signature),
+    ];
+    let by = accepted(
+        &auth(GITEE, &["salt", "pepper"]),
+        with(post("{}"), &headers),
+    )
+    .by;
+    assert_eq!(by, "hmac-sha256 in header x-gitee-token, secret 2 of 2");
+    let body =
+        r#"{"timestamp":"1700000000","sign":"VzEVe09R9G+eyEjTrKaq1zWypRsPmFeo5YbvNsDogzg="}"#;
+    accepted(&auth(FEISHU, &["salt", "pepper"]), post(body));
+}

@@ -61,6 +61,14 @@ fn a_token_in_the_query_takes_its_question_mark_along() {
 }
 
 #[test]
+fn a_path_that_does_not_end_as_it_should_is_dropped_whole() {
+    let auth = auth("scheme = \"token\"\ntoken = \"path\"", &["sesame"]);
+    let mut request = at(post(""), "/hooks/acme/sesame?a=1");
+    request.rest = "s%65same".to_owned();
+    assert_eq!(accepted(&auth, request).request.target, "/?a=1");
+}
+
+#[test]
 fn a_token_in_a_form_leaves_the_other_fields_as_they_came() {
     let auth = auth("scheme = \"token\"\ntoken = \"form:key\"", &["sesame"]);
     let left = accepted(&auth, post("a=%7B1%7D&key=sesame&&b+c=d")).request;
