@@ -1,8 +1,203 @@
 //! The rule-book: all bridges, templates, groups and people of a directory, checked and compiled, replaced as a whole.
+//!
+//! [`RuleBook::compile`] takes the texts of a directory and reports everything that is wrong in them at once.
 
 pub mod auth;
+pub mod destination;
 pub mod event_rules;
 pub mod expression;
+pub mod family;
+pub mod group;
+pub mod kinds;
+pub mod measure;
+pub mod people;
 pub mod problem;
+mod quoted;
+pub mod reading;
+pub mod route;
+pub mod shipped;
+pub mod table;
 pub mod template;
 pub mod words;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+
+use auth::Auth;
+use event_rules::EventRules;
+use family::Family;
+use group::{Groups, known_locales};
+use people::People;
+use problem::{Level, Problem, Sources};
+use reading::Reading;
+use route::{MessageRule, Route};
+use template::Templates;
+
+use crate::model::{Secret, SecretRef};
+
+/// The largest body of a bridge that sets no `max_body`, in bytes.
+pub const DEFAULT_MAX_BODY: usize = 1_000_000;
+
+/// Who is who.
+const PEOPLE_FILE: &str = "people.toml";
+
+/// All bridges, templates, groups and people, checked and compiled. Replaced as a whole.
+#[derive(Clone, Debug)]
+pub struct RuleBook {
+    /// Names the texts that it was made of: equal digests mean equal rules.
+    pub digest: String,
+    /// The bridges by name: the operator's, and the shipped ones that they do not replace.
+    pub bridges: BTreeMap<String, Arc<Bridge>>,
+    /// Names for groups.
+    pub groups: Groups,
+    /// Who is who.
+    pub people: People,
+    /// How events become words.
+    pub templates: Templates,
+    /// The language where nothing else is said.
+    pub locale: String,
+    /// The time zone where nothing else is said.
+    pub time_zone: TimeZone,
+}
+
+/// One declared endpoint.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    /// Its name, `acme`: `POST /hooks/acme`.
+    pub name: String,
+    /// How its sender shows who it is. `None`: it is only a rule-book for others, and the door does not know it.
+    pub auth: Option<Auth>,
+    /// How its webhooks become events.
+    pub rules: EventRules,
+    /// Where its events go.
+    pub routes: Vec<Route>,
+    /// Which templates speak, before they are looked for by kind.
+    pub messages: Vec<MessageRule>,
+    /// The folders of its templates: its own, then its parent's.
+    pub template_folders: Vec<String>,
+    /// The largest body, in bytes, content-encoding undone.
+    pub max_body: usize,
+    /// Its language, if not the service's.
+    pub locale: Option<String>,
+    /// Its time zone, if not the service's.
+    pub time_zone: Option<TimeZone>,
+    /// Whether it is a shipped one that the operator's directory does not replace.
+    pub shipped: bool,
+}
+
+/// What the service's own file adds to the rules.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Names for groups.
+    pub groups: Groups,
+    /// The language where nothing else is said.
+    pub locale: String,
+    /// The time zone where nothing else is said.
+    pub time_zone: TimeZone,
+}
+
+/// Gives the secret behind a reference, or says why there is none.
+pub type Secrets<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret, String>;
+
+impl Bridge {
+    /// Whether the door takes webhooks for it.
+    pub fn is_door(&self) -> bool {
+        self.auth.is_some()
+    }
+}
+
+impl RuleBook {
+    /// Checks and compiles the texts of a directory together with the shipped ones. All problems are reported; there is a
+    /// rule-book when none of them is an error.
+    pub fn compile(
+        sources: &Sources,
+        surroundings: &Surroundings,
+        secrets: Secrets<'_>,
+    ) -> (Option<RuleBook>, Vec<Problem>) {
+        let family = Family::of(sources);
+        let reading = Reading::default();
+        let people = match sources.get_key_value(PEOPLE_FILE) {
+            Some((path, text)) => People::read(&reading, path, text),
+            None => People::default(),
+        };
+        let mut all = shipped::sources();
+        all.extend(
+            sources
+                .iter()
+                .map(|(path, text)| (path.clone(), text.clone())),
+        );
+        let (templates, problems) = Templates::compile(&all);
+        reading.extend(problems);
+        let locales = known_locales(sources);
+
+        let bridges = family.compile(
+            &reading,
+            &family::Parts {
+                groups: &surroundings.groups,
+                people: &people,
+                templates: &templates,
+                locales: &locales,
+                secrets,
+            },
+        );
+        reading.extend(idle_samples(sources, &bridges));
+
+        let problems = reading.into_problems();
+        let broken = problems.iter().any(|problem| problem.level == Level::Error);
+        let book = (!broken).then(|| RuleBook {
+            digest: digest(&all),
+            bridges,
+            groups: surroundings.groups.clone(),
+            people,
+            templates,
+            locale: surroundings.locale.clone(),
+            time_zone: surroundings.time_zone.clone(),
+        });
+        (book, problems)
+    }
+
+    /// The bridges that the door takes webhooks for.
+    pub fn doors(&self) -> impl Iterator<Item = &Arc<Bridge>> {
+        self.bridges.values().filter(|bridge| bridge.is_door())
+    }
+}
+
+/// Samples of a bridge that does not exist would silently not be tried.
+fn idle_samples(sources: &Sources, bridges: &BTreeMap<String, Arc<Bridge>>) -> Vec<Problem> {
+    let owner = |path: &String| {
+        Some(
+            path.strip_prefix("bridges/samples/")?
+                .split_once('/')?
+                .0
+                .to_owned(),
+        )
+    };
+    let owners: BTreeSet<String> = sources.keys().filter_map(owner).collect();
+    let idle = owners
+        .into_iter()
+        .filter(|owner| !bridges.contains_key(owner));
+    let problem = |owner: String| Problem {
+        level: Level::Warning,
+        help: problem::nearest(&owner, bridges.keys().map(String::as_str))
+            .map(|near| format!("did you mean `{near}`?")),
+        ..Problem::of_file(
+            format!("bridges/samples/{owner}"),
+            format!("there is no bridge `{owner}` that these are samples of"),
+        )
+    };
+    idle.map(problem).collect()
+}
+
+/// The first half of a SHA-256 over all paths and texts, in hex. Lengths go in too, so that no text can pass for a path.
+fn digest(sources: &Sources) -> String {
+    let mut hash = Sha256::new();
+    for part in sources.iter().flat_map(|(path, text)| [path, text]) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex::encode(&hash.finalize()[..16])
+}

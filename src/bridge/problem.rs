@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
+
 /// The files of a rule-book by their path in the directory (`bridges/acme.toml`), as text.
 pub type Sources = BTreeMap<String, String>;
 
@@ -68,4 +70,195 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .filter(|(distance, word)| *distance <= 1 + word.len().min(wrong.len()) / 4)
         .min()
         .map(|(_, word)| word)
+}
+
+impl Problem {
+    /// An error about a whole file.
+    pub fn of_file(file: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem {
+            level: Level::Error,
+            file: file.into(),
+            span: None,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Line and column of its place, both counted from 1, the column in characters; `None` when it has no place.
+    pub fn position(&self, sources: &Sources) -> Option<(usize, usize)> {
+        let span = self.span.as_ref()?;
+        let text = find_text(sources, &self.file)?;
+        let before = text.get(..span.start.min(text.len()))?;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let column = before.get(line_start..)?.chars().count() + 1;
+        Some((line, column))
+    }
+}
+
+impl Level {
+    /// The word: `error`, `warning`, `advice`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Advice => "advice",
+        }
+    }
+}
+
+/// The problems for a person: file, line and column, the line itself, what to do. With `colour` for a terminal.
+/// What looks like a secret in the lines is shown as stars.
+pub fn show(problems: &[Problem], sources: &Sources, colour: bool) -> String {
+    let renderer = if colour {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
+    let mut shown = String::new();
+    for problem in problems {
+        let title = match problem.level {
+            Level::Error => Title::ERROR,
+            Level::Warning => Title::WARNING,
+            Level::Advice => Title::NOTE.with_name("advice"),
+        };
+        let text = find_text(sources, &problem.file).map(|text| {
+            if problem.file.ends_with(".toml") {
+                hide_secrets(text)
+            } else {
+                text.to_owned()
+            }
+        });
+        let mut group = title.primary_title(&problem.message).elements(
+            text.as_deref()
+                .zip(problem.span.clone())
+                .map(|(text, span)| {
+                    Snippet::source(text)
+                        .path(&problem.file)
+                        .annotation(AnnotationKind::Primary.span(on_one_line(text, span)))
+                }),
+        );
+        if text.is_none() || problem.span.is_none() {
+            group = group.element(annotate_snippets::Origin::path(&problem.file));
+        }
+        if let Some(help) = &problem.help {
+            group = group.element(Title::HELP.message(help));
+        }
+        shown.push_str(&renderer.render(&[group]));
+        shown.push_str("\n\n");
+    }
+    shown
+}
+
+fn find_text<'a>(sources: &'a Sources, file: &str) -> Option<&'a str> {
+    let text = sources.get(file).map(String::as_str);
+    text.or_else(|| super::shipped::find(file.strip_prefix(super::shipped::MARK).unwrap_or(file)))
+}
+
+/// The part of the span that stands on its first line, on whole characters.
+fn on_one_line(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = floor_boundary(text, span.start);
+    let end = floor_boundary(text, span.end).max(start);
+    let line = text
+        .get(start..end)
+        .and_then(|shown| shown.find(['\r', '\n']));
+    start..line.map_or(end, |length| start + length)
+}
+
+fn floor_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
+}
+
+/// The TOML text with stars in place of what is, or may be meant as, a secret written out; lengths in bytes stay.
+fn hide_secrets(text: &str) -> String {
+    let mut hidden = Vec::from(text);
+    let (table, mistakes) = toml::de::DeTable::parse_recoverable(text);
+    let mut spans = Vec::new();
+    find_secrets(
+        &toml::de::DeValue::Table(table.into_inner()),
+        "",
+        0,
+        &mut spans,
+    );
+    // Where the syntax is broken the tree is not whole: lines that speak of secrets are searched as text too.
+    let mut at = 0;
+    for line in text.split_inclusive('\n').filter(|_| !mistakes.is_empty()) {
+        if let Some((key, value)) = line.split_once('=')
+            && is_secret_key(key.trim())
+            && !is_public(
+                value
+                    .trim()
+                    .trim_start_matches(['[', ' '])
+                    .trim_matches(['"', '\'']),
+            )
+        {
+            let start = at + key.len() + 1;
+            spans.push(start..start + value.trim_end().len());
+        }
+        at += line.len();
+    }
+    for span in spans {
+        for byte in hidden.get_mut(span).into_iter().flatten() {
+            if !b"\"'[], \r\n".contains(byte) {
+                *byte = b'*';
+            }
+        }
+    }
+    String::from_utf8(hidden).unwrap_or_default()
+}
+
+fn find_secrets(
+    value: &toml::de::DeValue<'_>,
+    key: &str,
+    depth: usize,
+    spans: &mut Vec<Range<usize>>,
+) {
+    match value {
+        toml::de::DeValue::Table(table) if depth < MOST_NESTED => {
+            for (key, value) in table {
+                find_in(value, key.get_ref(), depth, spans);
+            }
+        }
+        toml::de::DeValue::Array(items) if depth < MOST_NESTED => {
+            for item in items.iter() {
+                find_in(item, key, depth, spans);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn find_in(
+    value: &toml::Spanned<toml::de::DeValue<'_>>,
+    key: &str,
+    depth: usize,
+    spans: &mut Vec<Range<usize>>,
+) {
+    match value.get_ref() {
+        toml::de::DeValue::String(text) if is_secret_key(key) && !is_public(text) => {
+            spans.push(value.span())
+        }
+        other => find_secrets(other, key, depth + 1, spans),
+    }
+}
+
+/// Deeper tables hold no secret that anybody would look for there; it bounds the recursion.
+const MOST_NESTED: usize = 32;
+
+/// `secret`, `token` and the like, also misspelt.
+fn is_secret_key(key: &str) -> bool {
+    const WORDS: [&str; 6] = ["secret", "secrets", "token", "password", "key", "passwd"];
+    let key = key.to_ascii_lowercase();
+    WORDS.iter().any(|word| key.contains(word)) || nearest(&key, WORDS).is_some()
+}
+
+/// References and places say where a secret stands, patterns how it reads: they may be shown.
+fn is_public(text: &str) -> bool {
+    const STARTS: [&str; 7] = [
+        "env:", "file:", "header:", "query:", "form:", "body:", "path",
+    ];
+    STARTS.iter().any(|start| text.starts_with(start)) || (text.contains('{') && text.contains('}'))
 }

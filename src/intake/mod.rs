@@ -6,6 +6,8 @@ mod fields;
 pub mod form;
 pub mod parse;
 mod request;
+pub mod route;
 
 pub use parse::{Taken, Unreadable, parse};
 pub use request::{Authentic, Request, UnreadableRequest};
+pub use route::{Addressed, Decision, Routing, route, route_explained};

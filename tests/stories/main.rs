@@ -6,7 +6,6 @@
     reason = "these are tests, their helpers too; what was skipped or counted is printed"
 )]
 
-mod at_the_server;
 mod auth;
 mod deliver;
 mod events;
@@ -14,5 +13,6 @@ mod faulty;
 mod floors;
 mod openim;
 mod outbox;
+mod rules;
 mod sandbox;
 mod sandbox_replay;

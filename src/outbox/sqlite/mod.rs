@@ -11,7 +11,6 @@ mod read;
 mod room;
 mod rows;
 mod schema;
-mod task;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -24,8 +23,7 @@ use self::claim::Take;
 use self::files::Lock;
 use self::keep::Keep;
 use self::room::Room;
-use self::task::{Asked, Task};
-use self::writer::{Order, Standing, Writer, broken};
+use self::writer::{Asked, Order, Standing, Task, Writer, broken};
 use super::{Counts, DeliveryRecord, Fatal, Kept, NewEvent, Outbox, OutboxError, Record, Reply};
 use crate::model::{Claim, Clock, DeliveryId, Timestamp};
 

@@ -1,0 +1,534 @@
+//! The service's own file, `openim-bridge.toml`, with what the environment sets in place of single values. Here is the only
+//! reader of the environment and of the operator's directory.
+
+mod directory;
+mod environment;
+mod section;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use toml::de::DeTable;
+
+pub use directory::{SERVICE_FILE, read_directory};
+pub use environment::Environment;
+pub use section::{PREFIX, VARIABLES};
+
+use crate::bridge::group::{check_locale, check_time_zone, known_locales, read_groups};
+use crate::bridge::measure::parse_time;
+use crate::bridge::problem::{Flaw, Level, Problem, Sources};
+use crate::bridge::reading::Reading;
+use crate::bridge::table::as_text;
+use crate::bridge::{RuleBook, Surroundings};
+use crate::model::{Secret, SecretRef};
+use section::{Overlay, Section};
+
+/// The commented default file. It is where the defaults come from, and what `init` writes.
+pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+/// The service's settings that need a restart.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The chat server.
+    pub openim: OpenImSettings,
+    /// Where webhooks come in.
+    pub door: DoorSettings,
+    /// Where health, metrics and the API are.
+    pub console: ConsoleSettings,
+    /// Where things are kept.
+    pub storage: StorageSettings,
+    /// How deliveries are tried.
+    pub delivery: DeliverySettings,
+}
+
+/// A directory, read and compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its texts.
+    pub sources: Sources,
+    /// What needs a restart; `None` when something in it is wrong.
+    pub settings: Option<Settings>,
+    /// What is replaced as a whole; `None` when something in it is wrong.
+    pub book: Option<RuleBook>,
+    /// Everything that is wrong or worth knowing, by file and place.
+    pub problems: Vec<Problem>,
+}
+
+/// The chat server and who speaks there.
+#[derive(Clone, Debug)]
+pub struct OpenImSettings {
+    /// The address of OpenIM's API, without a slash at its end.
+    pub api_url: String,
+    /// An OpenIM admin.
+    pub user_id: String,
+    /// OpenIM's `secret`.
+    pub secret: Secret,
+    /// The account that speaks.
+    pub send_as: SendAsSettings,
+}
+
+/// The account that speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SendAsSettings {
+    /// Its userID.
+    pub id: String,
+    /// The name shown at its messages.
+    pub nickname: String,
+    /// The address of its picture; may be empty.
+    pub face_url: String,
+}
+
+/// Where webhooks come in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoorSettings {
+    /// The address that is listened on.
+    pub listen: SocketAddr,
+    /// How senders reach it, without a slash at its end.
+    pub public_url: Option<String>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Where health, metrics and the API are.
+#[derive(Clone, Debug)]
+pub struct ConsoleSettings {
+    /// The address that is listened on.
+    pub listen: SocketAddr,
+    /// What a caller must show; always there beyond loopback.
+    pub token: Option<Secret>,
+}
+
+/// Where things are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageSettings {
+    /// The SQLite file.
+    pub file: PathBuf,
+    /// How long events and their deliveries are kept; undelivered ones stay.
+    pub keep: Duration,
+    /// How large it may become, in bytes.
+    pub max_size: u64,
+}
+
+/// How deliveries are tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliverySettings {
+    /// Messages per second into one conversation.
+    pub pace: u32,
+    /// The first wait after a failure; each next one is twice as long.
+    pub retry_first: Duration,
+    /// The longest wait.
+    pub retry_longest: Duration,
+    /// How long one message is tried, from its first attempt.
+    pub horizon: Duration,
+}
+
+/// More into one conversation than OpenIM takes from everybody together.
+const FASTEST_PACE: u32 = 100;
+
+impl Settings {
+    /// Reads the service's file out of a directory's texts and lets the environment set single values. Reports everything
+    /// that is wrong; there are settings when no error is among it. What the file says about the rules is there always,
+    /// so that the bridges can be checked whatever else is wrong.
+    pub fn read(
+        sources: &Sources,
+        environment: &Environment,
+    ) -> (Option<Settings>, Surroundings, Vec<Problem>) {
+        let reading = Reading::default();
+        let overlay = Overlay::default();
+        let empty = String::new();
+        let text = match sources.get(SERVICE_FILE) {
+            Some(text) => text,
+            None => {
+                reading.extend([Problem {
+                    help: Some("`openim-bridge init` writes one".to_owned()),
+                    ..Problem::of_file(SERVICE_FILE, "there is no such file")
+                }]);
+                &empty
+            }
+        };
+        let (settings, surroundings) = read_service(&reading, text, sources, environment, &overlay);
+        reading.extend(overlay.unknown(environment));
+        let problems = reading.into_problems();
+        let broken = problems.iter().any(|problem| problem.level == Level::Error);
+        (settings.filter(|_| !broken), surroundings, problems)
+    }
+}
+
+impl Loaded {
+    /// Reads, checks and compiles a whole directory.
+    pub fn read(directory: &Path, environment: &Environment) -> Loaded {
+        let (sources, problems) = read_directory(directory);
+        let mut loaded = Loaded::compile(sources, environment);
+        loaded.problems.splice(0..0, problems);
+        let broken = loaded
+            .problems
+            .iter()
+            .any(|problem| problem.level == Level::Error);
+        // A file that could not be read may hold a route or a setting: without it nothing is whole.
+        if broken {
+            loaded.book = None;
+        }
+        loaded
+    }
+
+    /// The same with the texts of a directory at hand.
+    pub fn compile(sources: Sources, environment: &Environment) -> Loaded {
+        let (settings, surroundings, mut problems) = Settings::read(&sources, environment);
+        let secrets = |reference: &SecretRef| environment.secret(reference);
+        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
+        problems.extend(found);
+        let broken = problems.iter().any(|problem| problem.level == Level::Error);
+        Loaded {
+            book: book.filter(|_| !broken),
+            sources,
+            settings,
+            problems,
+        }
+    }
+
+    /// Whether something is wrong, so that the directory cannot be used.
+    pub fn is_broken(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.level == Level::Error)
+    }
+}
+
+fn read_service<'a>(
+    reading: &Reading<'a>,
+    text: &'a str,
+    sources: &Sources,
+    environment: &Environment,
+    overlay: &Overlay,
+) -> (Option<Settings>, Surroundings) {
+    let default = DeTable::parse(DEFAULT_FILE)
+        .expect("a test reads the default file")
+        .into_inner();
+    let locales = known_locales(sources);
+    let mut file = Section::whole(
+        reading.open(SERVICE_FILE, text),
+        default,
+        environment,
+        overlay,
+    );
+    let locale = file.read("locale", |text| check_locale(text, &locales));
+    let time_zone = file.read("time_zone", check_time_zone);
+    let openim = read_openim(file.section("openim"));
+    let door = read_door(file.section("door"));
+    let console = read_console(file.section("console"));
+    let storage = read_storage(file.section("storage"));
+    let delivery = read_delivery(file.section("delivery"));
+    let groups = file
+        .table()
+        .table("groups")
+        .map(|table| read_groups(table, &locales));
+    file.finish();
+    let surroundings = Surroundings {
+        groups: groups.unwrap_or_default(),
+        locale: locale.unwrap_or("en".to_owned()),
+        time_zone: time_zone.unwrap_or(TimeZone::UTC),
+    };
+    let whole = || {
+        Some(Settings {
+            openim: openim?,
+            door: door?,
+            console: console?,
+            storage: storage?,
+            delivery: delivery?,
+        })
+    };
+    (whole(), surroundings)
+}
+
+fn read_openim(mut section: Section<'_, '_>) -> Option<OpenImSettings> {
+    let api_url = section.read("api_url", check_address);
+    let user_id = section.read("user_id", check_not_empty);
+    let secret = section.secret("secret");
+    let mut send_as = section.section("send_as");
+    let id = send_as.read("id", check_not_empty);
+    let nickname = send_as.read("nickname", check_not_empty);
+    let face_url = send_as.text("face_url");
+    send_as.finish();
+    section.finish();
+    Some(OpenImSettings {
+        api_url: api_url?,
+        user_id: user_id?,
+        secret: secret?,
+        send_as: SendAsSettings {
+            id: id?,
+            nickname: nickname?,
+            face_url: face_url?,
+        },
+    })
+}
+
+fn read_door(mut section: Section<'_, '_>) -> Option<DoorSettings> {
+    let listen = section.read("listen", check_listen);
+    let public_url = section.read("public_url", check_address);
+    let mut trusted_proxies = Vec::new();
+    let reading = section.reading();
+    for item in section.table().items("trusted_proxies").unwrap_or_default() {
+        let Some(text) = as_text(reading, item, "a network in quotes") else {
+            continue;
+        };
+        let alone = || text.value.parse::<IpAddr>().map(IpNet::from).ok();
+        match text.value.parse().ok().or_else(alone) {
+            Some(network) => trusted_proxies.push(network),
+            None => reading.error(Flaw::new(
+                text.span,
+                "this is no network; write it like `10.0.0.0/8` or `192.0.2.7`",
+            )),
+        }
+    }
+    section.finish();
+    Some(DoorSettings {
+        listen: listen?,
+        public_url,
+        trusted_proxies,
+    })
+}
+
+fn read_console(mut section: Section<'_, '_>) -> Option<ConsoleSettings> {
+    let place = section.place("listen");
+    let listen = section.read("listen", check_listen);
+    let has_token = section.is_set("token");
+    let token = section.secret("token");
+    let reading = section.reading();
+    section.finish();
+    let listen = listen?;
+    if !listen.ip().is_loopback() && !has_token {
+        let flaw = Flaw::new(place, "beyond this machine the console wants a `token`");
+        reading.error(
+            flaw.help("`token = \"env:CONSOLE_TOKEN\"` in `[console]`, or listen on 127.0.0.1"),
+        );
+        return None;
+    }
+    Some(ConsoleSettings { listen, token })
+}
+
+fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettings> {
+    let file = section.read("url", |url| match url.split_once(':') {
+        Some(("sqlite", file)) if !file.is_empty() => {
+            Ok(PathBuf::from(file.strip_prefix("//").unwrap_or(file)))
+        }
+        Some(("postgres" | "postgresql", _)) => {
+            Err("this version keeps its outbox in SQLite: `sqlite:FILE`".to_owned())
+        }
+        _ => Err("an outbox is written like `sqlite:openim-bridge.db`".to_owned()),
+    });
+    let keep = section.time("keep");
+    let max_size = section.size("max_size");
+    section.finish();
+    Some(StorageSettings {
+        file: file?,
+        keep: keep?,
+        max_size: max_size?,
+    })
+}
+
+fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
+    let pace = section.count("pace", FASTEST_PACE);
+    let mut retry = section.section("retry");
+    let place = retry.place("longest");
+    let reading = section.reading();
+    let wait = |span: &str| match parse_time(span)? {
+        Duration::ZERO => Err("a wait is longer than nothing".to_owned()),
+        span => Ok(span),
+    };
+    let retry_first = retry.read("first", wait);
+    let retry_longest = retry.read("longest", wait);
+    retry.finish();
+    let horizon = section.read("horizon", wait);
+    section.finish();
+    let (retry_first, retry_longest) = (retry_first?, retry_longest?);
+    if retry_longest < retry_first {
+        reading.error(Flaw::new(
+            place,
+            "the longest wait is shorter than the first",
+        ));
+    }
+    Some(DeliverySettings {
+        pace: pace?,
+        retry_first,
+        retry_longest,
+        horizon: horizon?,
+    })
+}
+
+fn check_not_empty(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn check_listen(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| {
+        "an address to listen on is written like `0.0.0.0:8080`, `127.0.0.1:8081` or `[::]:8080`"
+            .to_owned()
+    };
+    text.parse().map_err(wrong)
+}
+
+/// Whole addresses only: what follows the host would be glued to paths. A password in it would end up in logs.
+fn check_address(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if rest.contains('@') => {
+            Err("no user or password belongs into an address".to_owned())
+        }
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(
+            "an address is written like `http://127.0.0.1:10002` or `https://chat.example.com`"
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        text: &str,
+        variables: &[(&str, &str)],
+    ) -> (Option<(Settings, Surroundings)>, Vec<String>) {
+        let sources = Sources::from([(SERVICE_FILE.to_owned(), text.to_owned())]);
+        let mut variables = variables.to_vec();
+        variables.push(("OPENIM_SECRET", "openIM123"));
+        let environment = Environment::of(Path::new("."), variables);
+        let (settings, surroundings, problems) = Settings::read(&sources, &environment);
+        let told = |problem: Problem| match problem.position(&sources) {
+            Some((line, column)) => format!("{line}:{column} {}", problem.message),
+            None => format!("{} {}", problem.file, problem.message),
+        };
+        (
+            settings.map(|settings| (settings, surroundings)),
+            problems.into_iter().map(told).collect(),
+        )
+    }
+
+    #[test]
+    fn the_commented_default_file_is_the_defaults() {
+        let (empty, problems) = read("", &[]);
+        assert_eq!(problems, [""; 0]);
+        let (commented, problems) = read(DEFAULT_FILE, &[]);
+        assert_eq!(problems, [""; 0]);
+        let (empty, commented) = (empty.unwrap(), commented.unwrap());
+        assert_eq!(format!("{empty:?}"), format!("{commented:?}"));
+        let (empty, _) = empty;
+        assert_eq!(empty.delivery.horizon, Duration::from_secs(86_400));
+        assert_eq!(empty.storage.file, Path::new("openim-bridge.db"));
+        assert_eq!(empty.door.public_url, None);
+    }
+
+    #[test]
+    fn what_the_default_file_shows_as_a_comment_is_right_too() {
+        let live = DEFAULT_FILE
+            .replace("\n# public_url", "\npublic_url")
+            .replace("\n# token ", "\ntoken ")
+            .replace("\n# ops", "\nops");
+        let live = live.replace("file:/run/secrets/console", "env:OPENIM_SECRET");
+        let (settings, problems) = read(&live, &[]);
+        assert_eq!(problems, [""; 0]);
+        let (settings, surroundings) = settings.unwrap();
+        assert!(settings.console.token.is_some());
+        assert_eq!(surroundings.groups["ops"].id, "2839678182");
+        assert_eq!(
+            settings.door.public_url.as_deref(),
+            Some("https://hook.example.com")
+        );
+    }
+
+    #[test]
+    fn the_environment_sets_single_values_and_nothing_guesses_their_type() {
+        let (settings, problems) = read(
+            "[storage]\nkeep = \"7d\"\n",
+            &[
+                ("OPENIM_BRIDGE__STORAGE__URL", "sqlite:/data/outbox.db"),
+                ("OPENIM_BRIDGE__STORAGE__KEEP", "14d"),
+                ("OPENIM_BRIDGE__DELIVERY__PACE", "9"),
+                ("OPENIM_BRIDGE__OPENIM__SEND_AS__ID", "007"),
+                ("OPENIM_BRIDGE__TIME_ZONE", "Asia/Shanghai"),
+            ],
+        );
+        assert_eq!(problems, [""; 0]);
+        let (settings, surroundings) = settings.unwrap();
+        assert_eq!(settings.storage.file, Path::new("/data/outbox.db"));
+        assert_eq!(settings.storage.keep, Duration::from_secs(14 * 86_400));
+        assert_eq!(settings.delivery.pace, 9);
+        assert_eq!(settings.openim.send_as.id, "007");
+        assert_eq!(surroundings.time_zone.iana_name(), Some("Asia/Shanghai"));
+    }
+
+    #[test]
+    fn a_variable_that_means_nothing_or_is_wrong_is_an_error() {
+        let (settings, problems) = read(
+            "",
+            &[
+                ("OPENIM_BRIDGE__STORAGE__ULR", "x"),
+                ("OPENIM_BRIDGE__DELIVERY__PACE", "fast"),
+            ],
+        );
+        assert!(settings.is_none());
+        assert_eq!(
+            problems,
+            [
+                "environment `OPENIM_BRIDGE__DELIVERY__PACE`: a whole number from 1 to 100 is expected",
+                "environment unknown variable `OPENIM_BRIDGE__STORAGE__ULR`",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_mistake_of_the_file_is_named_with_its_place() {
+        let (settings, problems) = read(
+            r#"locale = "fr"
+time_zone = "Asia/Shanghia"
+[openim]
+api_url = "localhost"
+secret = "hunter2"
+[door]
+listn = "0.0.0.0:80"
+trusted_proxies = ["10.0.0.0/99", 5]
+[console]
+listen = "0.0.0.0:8081"
+[storage]
+keep = 30
+max_size = "5"
+[delivery]
+pace = "5"
+retry = { first = "1m", longest = "30s" }
+[groups]
+ops = 5
+"#,
+            &[],
+        );
+        assert!(settings.is_none());
+        assert_eq!(
+            problems,
+            [
+                "1:10 there is no `templates/locales/fr.toml`; known: en, zh-CN",
+                "2:13 there is no time zone `Asia/Shanghia`; did you mean `Asia/Shanghai`?",
+                "4:11 an address is written like `http://127.0.0.1:10002` or `https://chat.example.com`",
+                "5:10 a secret is written as a reference, `env:NAME` or `file:/path`, never as itself",
+                "7:1 unknown key `listn` in `door`",
+                "8:20 this is no network; write it like `10.0.0.0/8` or `192.0.2.7`",
+                "8:35 expected a network in quotes, found a whole number",
+                "10:10 beyond this machine the console wants a `token`",
+                "12:8 expected a text, found a whole number",
+                "13:12 `5` is no size; write it like `500KB`, `25MB` or `5GB`",
+                "15:8 expected a whole number without quotes, found a text",
+                "16:35 the longest wait is shorter than the first",
+                "18:7 expected the group's id in quotes, found a whole number",
+            ]
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! One section of the service's file: what the environment says, else the file, else the commented default file.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::environment::Environment;
+use crate::bridge::measure::{parse_size, parse_time};
+use crate::bridge::problem::{Flaw, Problem, nearest};
+use crate::bridge::reading::{Reading, Text};
+use crate::bridge::table::{Table, as_text};
+use crate::model::{Secret, SecretRef};
+
+/// The variables that set a single value begin with this; two underscores stand for each dot.
+pub const PREFIX: &str = "OPENIM_BRIDGE__";
+
+/// Problems about variables are filed under this name.
+pub const VARIABLES: &str = "environment";
+
+/// Notes which variables have a meaning, so that the others can be called unknown.
+#[derive(Default)]
+pub struct Overlay {
+    asked: RefCell<BTreeSet<String>>,
+}
+
+/// A section while it is being read. A key that is wrong gives `None`, and the reason is noted.
+pub struct Section<'r, 'a> {
+    table: Table<'r, 'a>,
+    default: Option<DeTable<'static>>,
+    path: String,
+    environment: &'r Environment,
+    overlay: &'r Overlay,
+}
+
+/// A single value and where it comes from.
+struct Scalar {
+    value: String,
+    from: From,
+}
+
+/// Where a value comes from.
+#[derive(Clone)]
+enum From {
+    Variable(String),
+    File(Range<usize>),
+    /// Nobody wrote it, so nobody can be blamed for it.
+    Default,
+}
+
+impl<'r, 'a> Section<'r, 'a> {
+    /// The whole file; `default` is the commented default file.
+    pub fn whole(
+        table: Table<'r, 'a>,
+        default: DeTable<'static>,
+        environment: &'r Environment,
+        overlay: &'r Overlay,
+    ) -> Section<'r, 'a> {
+        Section {
+            table,
+            default: Some(default),
+            path: String::new(),
+            environment,
+            overlay,
+        }
+    }
+
+    /// A section of it, also when the file does not have it.
+    pub fn section(&mut self, key: &'static str) -> Section<'r, 'a> {
+        let reading = self.reading();
+        let place = self.table.span();
+        let table = self.table.table(key);
+        let default = match self
+            .default
+            .as_ref()
+            .and_then(|table| table.get(key))
+            .map(Spanned::get_ref)
+        {
+            Some(DeValue::Table(table)) => Some(table.clone()),
+            _ => None,
+        };
+        Section {
+            table: table
+                .unwrap_or_else(|| Table::new(reading, key, Spanned::new(place, DeTable::new()))),
+            default,
+            path: format!("{}{key}.", self.path),
+            environment: self.environment,
+            overlay: self.overlay,
+        }
+    }
+
+    /// The table itself, for keys that the environment does not set.
+    pub fn table(&mut self) -> &mut Table<'r, 'a> {
+        &mut self.table
+    }
+
+    /// Where problems are noted.
+    pub fn reading(&self) -> &'r Reading<'a> {
+        self.table.reading()
+    }
+
+    /// Notes unknown keys.
+    pub fn finish(self) {
+        self.table.finish();
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        self.scalar(key, "a text").map(|scalar| scalar.value)
+    }
+
+    /// A text that `read` makes something of; its error is noted.
+    pub fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let scalar = self.scalar(key, "a text")?;
+        match read(&scalar.value) {
+            Ok(value) => Some(value),
+            Err(why) => self.refuse(key, &scalar.from, why),
+        }
+    }
+
+    /// A span of time: `30d`.
+    pub fn time(&mut self, key: &'static str) -> Option<Duration> {
+        self.read(key, parse_time)
+    }
+
+    /// A size in bytes: `5GB`.
+    pub fn size(&mut self, key: &'static str) -> Option<u64> {
+        self.read(key, parse_size)
+    }
+
+    /// A whole number from 1 to `most`.
+    pub fn count(&mut self, key: &'static str, most: u32) -> Option<u32> {
+        let scalar = self.scalar(key, "a whole number")?;
+        match scalar.value.parse() {
+            Ok(number) if (1..=most).contains(&number) => Some(number),
+            _ => self.refuse(
+                key,
+                &scalar.from,
+                format!("a whole number from 1 to {most} is expected"),
+            ),
+        }
+    }
+
+    /// The secret behind a reference. A literal is refused, and not repeated.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let scalar = self.scalar(key, "a text")?;
+        let reference: SecretRef = match scalar.value.parse() {
+            Ok(reference) => reference,
+            Err(literal) => return self.refuse(key, &scalar.from, literal.to_string()),
+        };
+        match self.environment.secret(&reference) {
+            Ok(secret) => Some(secret),
+            Err(why) => self.refuse(key, &scalar.from, why),
+        }
+    }
+
+    /// Where a key's value stands that is not read yet; the section's place when the file does not have it.
+    pub fn place(&self, key: &str) -> Range<usize> {
+        self.table.place_of(key).unwrap_or(self.table.span())
+    }
+
+    /// Whether the file or the environment sets a key that is not read yet, rightly or wrongly.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.environment.find(&self.variable(key)).is_some() || self.table.place_of(key).is_some()
+    }
+
+    fn variable(&self, key: &str) -> String {
+        format!("{PREFIX}{}{key}", self.path)
+            .replace('.', "__")
+            .to_ascii_uppercase()
+    }
+
+    /// The environment's word, else the file's, else the default. A number is taken as it is written.
+    fn scalar(&mut self, key: &'static str, expected: &str) -> Option<Scalar> {
+        let variable = self.variable(key);
+        self.overlay.asked.borrow_mut().insert(variable.clone());
+        let written = self.table.take(key);
+        if let Some(value) = self.environment.find(&variable) {
+            return Some(Scalar {
+                value: value.to_owned(),
+                from: From::Variable(variable),
+            });
+        }
+        let reading = self.reading();
+        match written {
+            Some(value) => match (value.get_ref(), expected) {
+                (DeValue::Integer(number), "a whole number") => Some(Scalar {
+                    value: number.to_string(),
+                    from: From::File(value.span()),
+                }),
+                (DeValue::String(_), "a whole number") => {
+                    reading.error(Flaw::new(
+                        value.span(),
+                        "expected a whole number without quotes, found a text",
+                    ));
+                    None
+                }
+                _ => {
+                    let Text { value, span } = as_text(reading, value, expected)?;
+                    Some(Scalar {
+                        value,
+                        from: From::File(span),
+                    })
+                }
+            },
+            None => match self.default.as_ref()?.get(key)?.get_ref() {
+                DeValue::String(text) => Some(text.clone().into_owned()),
+                DeValue::Integer(number) => Some(number.to_string()),
+                _ => None,
+            }
+            .map(|value| Scalar {
+                value,
+                from: From::Default,
+            }),
+        }
+    }
+
+    fn refuse<T>(&self, key: &str, from: &From, why: impl Into<String>) -> Option<T> {
+        let why = why.into();
+        match from {
+            From::Variable(name) => self
+                .reading()
+                .extend([Problem::of_file(VARIABLES, format!("`{name}`: {why}"))]),
+            From::File(span) => self.reading().error(Flaw::new(span.clone(), why)),
+            From::Default => {
+                let flaw = Flaw::new(
+                    self.table.span(),
+                    format!("`{}{key}`, not set here: {why}", self.path),
+                );
+                self.reading().error(flaw);
+            }
+        }
+        None
+    }
+}
+
+impl Overlay {
+    /// Problems for the variables with our prefix that mean nothing.
+    pub fn unknown(&self, environment: &Environment) -> Vec<Problem> {
+        let asked = self.asked.borrow();
+        let mut problems = Vec::new();
+        for (name, value) in environment.with_prefix(PREFIX) {
+            let known = asked.contains(name);
+            if known && value.is_some() {
+                continue;
+            }
+            let message = match known {
+                true => format!("`{name}` is not UTF-8"),
+                false => format!("unknown variable `{name}`"),
+            };
+            let near = nearest(name, asked.iter().map(String::as_str)).filter(|_| !known);
+            problems.push(Problem {
+                help: match near {
+                    Some(right) => Some(format!("did you mean `{right}`?")),
+                    None if known => None,
+                    None => Some("variables set single values of openim-bridge.toml: OPENIM_BRIDGE__STORAGE__URL".to_owned()),
+                },
+                ..Problem::of_file(VARIABLES, message)
+            });
+        }
+        problems
+    }
+}

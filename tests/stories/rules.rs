@@ -1,0 +1,227 @@
+//! What an operator writes, and what is said about it: broken directories with every mistake at its place.
+
+use std::path::Path;
+
+use openim_bridge::bridge::problem::{Problem, Sources, show};
+use openim_bridge::settings::{Environment, Loaded};
+
+const SECRET: &str = "openIM123-not-to-be-shown";
+
+/// A directory from `== path` headings.
+fn directory(text: &str) -> Sources {
+    let files = text.split("\n== ").skip(1).map(|part| {
+        let (path, text) = part.split_once('\n').unwrap();
+        (path.to_owned(), text.to_owned())
+    });
+    files.collect()
+}
+
+fn load(text: &str) -> Loaded {
+    let variables = [
+        ("OPENIM_SECRET", SECRET),
+        ("HOOK", "It's a Secret to Everybody"),
+        ("TOKEN", "abc"),
+    ];
+    Loaded::compile(directory(text), &Environment::of(Path::new("."), variables))
+}
+
+/// `bridges/acme.toml:3:5 error: message (help)`
+fn told(loaded: &Loaded) -> Vec<String> {
+    let line = |problem: &Problem| {
+        let place = problem
+            .position(&loaded.sources)
+            .map(|(line, column)| format!(":{line}:{column}"));
+        let help = problem.help.as_ref().map(|help| format!(" ({help})"));
+        format!(
+            "{}{} {}: {}{}",
+            problem.file,
+            place.unwrap_or_default(),
+            problem.level.word(),
+            problem.message,
+            help.unwrap_or_default()
+        )
+    };
+    loaded.problems.iter().map(line).collect()
+}
+
+#[test]
+fn a_right_directory_has_no_problem() {
+    let loaded = load(RIGHT);
+    let advice = "bridges/alerts.toml:1:11 advice: bearer, basic, token in the path behind the bridge's name: the sender is known, the body is not covered";
+    assert_eq!(told(&loaded), [advice]);
+    let book = loaded.book.unwrap();
+    let doors: Vec<&str> = book.doors().map(|bridge| bridge.name.as_str()).collect();
+    assert_eq!(doors, ["acme", "alerts"]);
+    assert_eq!(book.bridges["acme"].template_folders, ["acme", "github"]);
+    assert_eq!(book.bridges["acme"].max_body, 25_000_000);
+    assert_eq!(book.bridges["acme"].routes.len(), 3);
+}
+
+#[test]
+fn equal_texts_have_equal_digests() {
+    let (one, two) = (load(RIGHT).book.unwrap(), load(RIGHT).book.unwrap());
+    assert_eq!(one.digest, two.digest);
+    let changed = load(&RIGHT.replace("u_1002", "u_1003")).book.unwrap();
+    assert_ne!(one.digest, changed.digest);
+}
+
+const RIGHT: &str = r#"
+== openim-bridge.toml
+[groups]
+ops = "2839678182"
+dev = { id = "77", locale = "en", time_zone = "Asia/Shanghai" }
+== people.toml
+"github:octocat" = "u_1001"
+"alice" = "u_1002"
+"gitlab:*" = "u_{}"
+== bridges/acme.toml
+extends = "github"
+secrets = ["env:HOOK", "env:TOKEN"]
+
+[event]
+let.branch = 'body.workflow_run.head_branch'
+actor = 'first(body.sender.login, branch)'
+
+[[route]]
+name    = "broken main"
+on      = ["workflow_run.completed", "check_suite.*"]
+when    = 'body.workflow_run.conclusion == "failure" && branch == "main"'
+to      = ["group:ops", "person:alice", "notice:#u_7"]
+mention = [{ person = '"github:" + body.sender.login' }, "person:alice", "everyone"]
+push    = { title = "Critical", sound = true }
+expire  = "30m"
+
+[[route]]
+on   = "*"
+when = "event.severity >= severity.critical"
+to   = { group = "body.team" }
+
+[[route]]
+otherwise = true
+to        = ["group:dev"]
+push      = false
+== bridges/alerts.toml
+extends = "alertmanager"
+secrets = ["env:TOKEN"]
+[[route]]
+to = ["group:ops"]
+"#;
+
+#[test]
+fn every_mistake_of_a_directory_is_named_in_one_run_with_its_place() {
+    let loaded = load(BROKEN);
+    assert!(loaded.book.is_none() && loaded.settings.is_none());
+    insta::assert_snapshot!(told(&loaded).join("\n"));
+}
+
+#[test]
+fn a_person_sees_the_line_and_no_secret() {
+    let loaded = load(BROKEN);
+    let shown = show(&loaded.problems, &loaded.sources, false);
+    insta::assert_snapshot!(shown);
+    for secret in ["hunter2", "hunter3", "hunter4", SECRET] {
+        assert!(!shown.contains(secret), "{secret} is shown");
+    }
+}
+
+const BROKEN: &str = r#"
+== openim-bridge.toml
+[openim]
+secrett = "hunter4"
+secret = "hunter2"
+[storage]
+keep = "forever"
+[groups]
+ops = "2839678182"
+ops = "2839678183"
+== people.toml
+"github:octocat" = 1001
+"al*ce" = "u_1"
+== bridges/acme.toml
+extend = "github"
+secrets = ["hunter3", "env:NO_SUCH", "file:/no/such/file"]
+
+[event]
+titel = 'body.title'
+title = 'body.title +'
+let.it = 'frist(body.a, body.b)'
+subject = """
+  first(body.a,
+        \"x\" + nothing.here)"""
+
+[[route]]
+on = ["push", "pul_request.*", "a["]
+when = 'event.severity >= "error" && event.titel == "x"'
+to = ["group:opps", "ops", "person:alice", "notice:ops", "room:ops", { grp = "body.x" }, 5]
+template = "github/psuh"
+expire = "soon"
+time_zone = "Mars"
+locale = "tlh"
+
+[[route]]
+stop = true
+to = ["group:ops"]
+
+[[route]]
+on = ["push"]
+to = ["group:ops"]
+
+[[route]]
+otherwise = true
+when = "true"
+to = ["group:ops"]
+
+[[route]]
+on = ["ping"]
+== bridges/circle.toml
+extends = "round"
+secrets = ["env:HOOK"]
+[[route]]
+to = ["group:ops"]
+== bridges/round.toml
+extends = "circle"
+== bridges/child.toml
+extends = "githbu"
+secrets = ["env:HOOK"]
+[[route]]
+to = ["group:ops"]
+== bridges/self.toml
+extends = "self"
+== bridges/syntax.toml
+extends = "github
+secrets = ["env:HOOK"]
+== bridges/Bad Name.toml
+extends = "github"
+== bridges/silent.toml
+extends = "github"
+secrets = ["env:HOOK"]
+== bridges/open.toml
+[auth]
+scheme = "none"
+[[route]]
+to = ["group:ops"]
+== bridges/nobody.toml
+[[route]]
+to = ["group:ops"]
+== bridges/locked.toml
+extends = "github"
+[[route]]
+to = ["group:ops"]
+== bridges/github.toml
+extends = "github"
+secrets = ["env:HOOK"]
+[auth]
+format = "sha256={hexx}"
+[route]
+to = ["group:ops"]
+== templates/acme/push.md.hbs
+{{#if body.x}}
+{{bolld body.y}}
+{{/if}}
+== templates/acme/issue.md.hbs
+{{#if body.x}}
+== templates/acme/issue.hbs
+x
+== bridges/samples/acne/push.http
+POST /hooks/acne
+"#;
