@@ -85,9 +85,10 @@ impl Service {
 
     async fn keep_for(&self, conversation: Conversation, words: &str) -> DeliveryId {
         let now = self.clock.now();
+        let id = DeliveryId::new(now);
         let event = Event {
             bridge: "github".into(),
-            id: EventId::Sender(words.into()),
+            id: EventId::Sender(format!("event-of-{id}")),
             kind: "push".into(),
             time: now,
             received: now,
@@ -102,7 +103,6 @@ impl Service {
             body: Value::Null,
             raw: words.to_owned().into(),
         };
-        let id = DeliveryId::new(now);
         let delivery = NewDelivery {
             id,
             destination: conversation.to_string(),
@@ -484,4 +484,60 @@ async fn from_keeping_to_the_request_it_takes_milliseconds() {
         took[7], took[14]
     );
     assert!(took[7] < Duration::from_millis(200));
+}
+
+/// What was logged, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_log_names_event_and_delivery_and_never_a_body_a_token_or_a_secret() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // With one subscriber alone, a place that another test's thread reaches first would be taken for silent for ever.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let faulty = Faulty::start().await;
+    let service = Service::start(&faulty.address);
+    service.keep("warm", "quiet please").await;
+    service.count(DeliveryState::Accepted, 1).await;
+    service.lever.advance(SECOND * 60);
+    faulty.displace_tokens();
+    faulty.meet([NOT_IN_GROUP, MUTED, Fault::Say(502, "quiet please")]);
+
+    let mut ids = Vec::new();
+    for group in ["a", "b", "c", "d"] {
+        let id = service.keep(group, "quiet please").await;
+        service.tried(id, 1).await;
+        ids.push(id);
+    }
+
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    for id in ids {
+        let line = text
+            .lines()
+            .find(|line| line.contains(&format!("delivery.id={id}")));
+        let line = line.unwrap_or_else(|| panic!("no line for {id}: {text}"));
+        assert!(line.contains(&format!("event.id=event-of-{id}")), "{line}");
+        assert!(line.contains("bridge.name=github"), "{line}");
+    }
+    for secret in ["quiet please", "token-1", "token-2", "openIM123"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
 }
