@@ -172,6 +172,12 @@ impl History {
             .map_or(0, |message| message.seq)
     }
 
+    /// A message, whether or not it stands there yet.
+    pub fn message(&self, conversation: &str, seq: i64) -> Option<&Kept> {
+        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        self.messages(conversation).get(index)
+    }
+
     /// A message that can be found by now.
     pub fn message_mut(
         &mut self,

@@ -4,7 +4,9 @@
 //! [`SECRET`] and admins [`ADMINS`] as OpenIM ships. Everything is kept in memory and gone when it stops.
 
 mod answer;
+mod bubble;
 mod calls;
+mod demo;
 mod elements;
 mod go;
 mod history;
@@ -28,6 +30,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use demo::DEMO_BOT;
 pub use history::UNTIL_STORED;
 pub use world::{ADMINS, SECRET};
 
@@ -256,10 +259,7 @@ impl World {
         };
         let arrivals = self.history.arrivals.iter();
         arrivals
-            .filter_map(|(id, seq)| {
-                let index = usize::try_from(*seq).ok()?.checked_sub(1)?;
-                self.history.messages(id).get(index)
-            })
+            .filter_map(|(id, seq)| self.history.message(id, *seq))
             .filter(|kept| wanted(kept))
             .map(Sent::from)
             .collect()

@@ -44,6 +44,8 @@ pub(super) struct World {
     pub changes: watch::Sender<u64>,
     /// Grows with every change of users and groups.
     pub people: u64,
+    /// Tells one start of the sandbox from the next.
+    pub start: Uuid,
 }
 
 /// A token that was given out.
@@ -115,6 +117,7 @@ impl World {
             calls: BTreeMap::new(),
             changes: watch::Sender::new(0),
             people: 0,
+            start: Uuid::new_v4(),
         };
         for admin in ADMINS {
             let nickname = match (family, admin) {

@@ -314,3 +314,75 @@ async fn whoever_waits_for_a_message_gets_it_when_it_comes() {
     assert_eq!(seen[0].sender, "herald");
     assert_eq!(chat.sandbox.calls("/msg/send_msg"), 1);
 }
+
+/// Reads the page's stream until it has told what is looked for.
+async fn told(chat: &Chat, what: &str) -> String {
+    let url = format!("{}/page/events", chat.sandbox.url());
+    let mut stream = chat.http.get(url).send().await.unwrap();
+    let mut text = String::new();
+    while !text.contains(what) {
+        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    text
+}
+
+#[tokio::test]
+async fn the_page_hears_of_a_message_while_it_is_open() {
+    let chat = Chat::open(Family::Main).await;
+
+    let (heard, _) = tokio::join!(
+        told(&chat, "good morning"),
+        chat.send(to_group("day", "ana", "good morning")),
+    );
+
+    assert!(heard.contains("event: hello"));
+    assert!(heard.contains("event: chats"));
+    chat.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_never_becomes_a_script_on_the_page() {
+    let chat = Chat::open(Family::Main).await;
+    let attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>";
+    for content_type in [101, 118] {
+        chat.send(to_person(
+            "wei",
+            "herald",
+            content_type,
+            json!({"content": attack}),
+        ))
+        .await;
+    }
+
+    let page = chat.http.get(chat.sandbox.url()).send().await.unwrap();
+    let policy = page.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let text = page.text().await.unwrap();
+    let heard = told(&chat, "alert(1)").await;
+
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+    assert!(!policy.contains("unsafe"));
+    assert_eq!(text.matches("<script").count(), 2);
+    assert!(!text.contains("<img"));
+    let messages = heard
+        .lines()
+        .find(|line| line.contains("alert(1)"))
+        .unwrap();
+    let messages: Value = serde_json::from_str(messages.trim_start_matches("data: ")).unwrap();
+    let drawn = messages
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|message| message["chat"] == "si_herald_wei");
+    for message in drawn {
+        let html = message["html"].as_str().unwrap();
+        assert!(html.contains("&lt;img src=x"), "{html}");
+        assert!(
+            !html.contains("<script") && !html.contains("<img"),
+            "{html}"
+        );
+    }
+}
