@@ -141,13 +141,18 @@ pub(super) fn markdown(text: &str) -> String {
         let next = signs.peek().copied();
         let between_words =
             before.is_some_and(char::is_alphanumeric) && next.is_some_and(char::is_alphanumeric);
+        // A point of a list, or its number, has a blank or nothing behind it.
+        let ends_word =
+            next.is_none_or(|next| next.is_whitespace() || matches!(next, OPEN | CLOSE));
         let marks = match sign {
             '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '&' | '|' | '~' => true,
             '_' => !between_words,
             '#' => !begun || !next.is_some_and(char::is_alphanumeric),
             '!' => next.is_none() || next == Some(OPEN),
-            '-' | '+' | '=' | ':' => !begun,
-            '.' | ')' => only_digits,
+            '+' => !begun && ends_word,
+            '-' => !begun && (ends_word || next == Some('-')),
+            '=' | ':' => !begun,
+            '.' | ')' => begun && only_digits && ends_word,
             _ => false,
         };
         if marks {
@@ -172,6 +177,10 @@ mod tests {
             ("fixes #12 and", "fixes #12 and"),
             ("- point", "\\- point"),
             ("2024. May", "2024\\. May"),
+            ("2.8.0 is out", "2.8.0 is out"),
+            ("-5 °C", "-5 °C"),
+            ("--- -", "\\--- -"),
+            ("+48 −9", "+48 −9"),
             ("[a](http://x)", "\\[a\\](http://x)"),
             ("snake_case_name _x_", "snake_case_name \\_x\\_"),
             ("a\n\n\tb ", "a b"),

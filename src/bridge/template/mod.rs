@@ -38,7 +38,7 @@
 //! | `upper x`, `lower x` | letters large, small |
 //! | `truncate x 80` | at most 80 characters, the last is `…` |
 //! | `first_line x` | the first line that is not blank |
-//! | `excerpt x 300` | the words of a Markdown text in one line, without marks, comments, addresses; at most 300 characters, cut between words |
+//! | `excerpt x 300` | the words of a Markdown text in one line, without marks, comments, addresses, quotes and check lists; at most 300 characters, cut between words; `lines=5` keeps up to five lines |
 //! | `shortsha x` | the first 7 characters |
 //! | `replace x "old" "new"` | every `old` replaced |
 //! | `before x "s"`, `after x "s"` | what stands before, behind the first `s`; the whole text without it |
@@ -52,6 +52,8 @@
 //! | `plural n "commit" "commits"` | `3 commits` |
 //! | `number x` | `1,234` or `0.94`; `digits=1` says how many behind the point |
 //! | `json x` | JSON; in `.json.hbs` the value itself; `pretty=true` for people |
+//! | `fields object` | what an object says whose fields are not known, a list of `name` and `value`: `{{#each (fields body first="status host" except="id" limit=8)}}` |
+//! | `matchers labels` | `alertname="Down",instance="node-3"`, as Prometheus and Alertmanager read them |
 //! | `url_encode x` | for a part of an address |
 //! | `link text url` | a link, http and https only, else the text; `text: url` outside of Markdown |
 //! | `bold x`, `code x` | bold words, code inside of a line |
@@ -68,6 +70,7 @@
 //! Moments are RFC 3339 texts and near misses, or numbers of s, ms, µs, ns since 1970.
 
 mod escape;
+mod fields;
 mod guard;
 mod lint;
 mod locale;

@@ -28,7 +28,7 @@ pub(super) fn date(call: &Call, speaking: &Speaking) -> Value {
     }
 }
 
-fn say(speaking: &Speaking, moment: Timestamp, with_clock: bool) -> String {
+pub(super) fn say(speaking: &Speaking, moment: Timestamp, with_clock: bool) -> String {
     let here = moment.to_zoned(speaking.time_zone().clone());
     let now = speaking.now().to_zoned(speaking.time_zone().clone());
     let months = speaking.say("time.months", None, &[]);

@@ -55,7 +55,17 @@ pub(super) fn first_line(call: &Call) -> Value {
 
 pub(super) fn excerpt(call: &Call) -> Value {
     let text = plain::words_of_payload(&call.text(0));
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let own: Vec<String> = text
+        .lines()
+        .filter(|line| !is_aside(line))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let text = match call.named("lines").and_then(number_of) {
+        // `as` saturates.
+        Some(lines) => own[..own.len().min(lines as usize)].join("\n"),
+        None => own.join(" "),
+    };
     let most = call.size(1, EXCERPT);
     if text.chars().nth(most).is_none() {
         return text.into();
@@ -63,10 +73,18 @@ pub(super) fn excerpt(call: &Call) -> Value {
     // Prefer the end of a word, where there is one in the last quarter.
     let kept = cut(&text, most);
     let short = kept.trim_end_matches('…');
-    match short.rfind(' ') {
+    match short.rfind([' ', '\n']) {
         Some(blank) if blank > short.len() * 3 / 4 => format!("{}…", &short[..blank]).into(),
         _ => kept.into(),
     }
+}
+
+/// What the writer does not say here: a quoted line, an item of a check list.
+fn is_aside(line: &str) -> bool {
+    let line = line.trim_start();
+    ["> ", "- [ ] ", "- [x] "]
+        .iter()
+        .any(|aside| line.starts_with(aside))
 }
 
 pub(super) fn shortsha(call: &Call) -> Value {

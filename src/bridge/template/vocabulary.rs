@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::escape::unready;
 use super::speak::Speaking;
-use super::{Face, markup, moment, text};
+use super::{Face, fields, markup, moment, text};
 
 /// The longest text a function takes, in bytes; the rest is cut off. A message has at most 8 KiB, so nothing is missed, and
 /// a huge payload cannot be multiplied.
@@ -130,7 +130,7 @@ pub(super) const WORDS: &[Card] = &[
     card(
         "excerpt",
         (1, 2),
-        NONE,
+        Some(&["lines"]),
         Inline,
         Noted,
         Arguments(text::excerpt),
@@ -226,6 +226,22 @@ pub(super) const WORDS: &[Card] = &[
         Inline,
         Noted,
         Arguments(text::json),
+    ),
+    card(
+        "matchers",
+        (1, 1),
+        NONE,
+        Inline,
+        Noted,
+        Arguments(fields::matchers),
+    ),
+    card(
+        "fields",
+        (1, 1),
+        Some(&["first", "except", "limit"]),
+        Inline,
+        Fine,
+        Speaker(fields::fields),
     ),
     card(
         "url_encode",

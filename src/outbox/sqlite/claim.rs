@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{conversation, delivery_id, micros, moment};
-use super::writer::{Asked, Task, Work};
+use super::task::{Asked, Task, Work};
 use super::{FORM, lanes};
 use crate::model::{Attempt, Claim, DeliveryId, Timestamp};
 use crate::outbox::{Decision, OutboxError, Record};

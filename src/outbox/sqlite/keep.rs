@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::rows::{count, micros, moment, state};
-use super::writer::Task;
+use super::task::Task;
 use super::{FORM, lanes};
 use crate::model::{DeliveryState, EventId, NewDelivery, Rendered, State, Timestamp};
 use crate::outbox::{Kept, NewEvent, OutboxError};

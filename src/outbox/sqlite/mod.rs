@@ -11,6 +11,7 @@ mod read;
 mod room;
 mod rows;
 mod schema;
+mod task;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ use self::claim::Take;
 use self::files::Lock;
 use self::keep::Keep;
 use self::room::Room;
-use self::writer::{Asked, Order, Standing, Task, Writer, broken};
+use self::task::{Asked, Task};
+use self::writer::{Order, Standing, Writer, broken};
 use super::{Counts, DeliveryRecord, Fatal, Kept, NewEvent, Outbox, OutboxError, Record, Reply};
 use crate::model::{Claim, Clock, DeliveryId, Timestamp};
 

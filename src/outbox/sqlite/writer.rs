@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::files::Lock;
 use super::room::Room;
-use crate::model::{Clock, Timestamp};
+use super::task::Work;
+use crate::model::Clock;
 use crate::outbox::OutboxError;
 
 /// At most so many rows of work in one commit: larger groups only add latency (measured: 64 gives 90 % of what 256 gives).
@@ -16,143 +18,6 @@ const GROUP_ROWS: usize = 64;
 
 /// At most so many bytes of bodies in one commit, so that a few 25 MB bodies do not make everybody wait for all of them.
 const GROUP_BYTES: usize = 4 << 20;
-
-/// Something to write.
-pub(super) trait Task: Send + 'static {
-    /// What the caller gets once it is durable.
-    type Gives: Send + 'static;
-
-    /// Writes it down inside the group's transaction. May run twice: once in a group that failed, once alone.
-    /// A decision against it that is not the database's is the inner error; what was written before it is kept.
-    fn apply(
-        &self,
-        tx: &Connection,
-        now: Timestamp,
-    ) -> rusqlite::Result<Result<Self::Gives, OutboxError>>;
-
-    /// How many bytes it brings to disk beyond a few rows.
-    fn bytes(&self) -> usize {
-        0
-    }
-
-    /// Whether it adds to the outbox, so that it must stop at the floor of free space.
-    fn grows(&self) -> bool {
-        false
-    }
-
-    /// Whether it is done although its caller is gone.
-    fn outlives_its_caller(&self) -> bool {
-        false
-    }
-
-    /// Whether it made something that the courier should hear of.
-    fn rings(&self, _given: &Self::Gives) -> bool {
-        false
-    }
-
-    /// What undoes it when its caller was gone before the answer.
-    fn undo(_given: Self::Gives) -> Option<Box<dyn Work>> {
-        None
-    }
-}
-
-/// A task with its caller, whatever the task is.
-pub(super) trait Work: Send {
-    /// Does it, and remembers what it gives.
-    fn apply(&mut self, tx: &Connection, now: Timestamp) -> rusqlite::Result<()>;
-    /// Whether it should still be done.
-    fn wanted(&self) -> bool;
-    /// As [`Task::bytes`].
-    fn bytes(&self) -> usize;
-    /// As [`Task::grows`].
-    fn grows(&self) -> bool;
-    /// As [`Task::rings`], after it was done.
-    fn rings(&self) -> bool;
-    /// Answers the caller: it is durable. What comes back is to be done because the caller is gone.
-    fn answer(self: Box<Self>) -> Option<Box<dyn Work>>;
-    /// Answers the caller: it was not done.
-    fn refuse(self: Box<Self>, error: OutboxError);
-}
-
-/// A task, its caller, and its place among the bytes that may wait.
-pub(super) struct Asked<T: Task> {
-    task: T,
-    given: Option<Result<T::Gives, OutboxError>>,
-    caller: Option<oneshot::Sender<Result<T::Gives, OutboxError>>>,
-    place: Option<OwnedSemaphorePermit>,
-}
-
-impl<T: Task> Asked<T> {
-    /// A task whose caller waits for the answer.
-    pub fn by(
-        caller: oneshot::Sender<Result<T::Gives, OutboxError>>,
-        task: T,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Box<dyn Work> {
-        Box::new(Asked {
-            task,
-            given: None,
-            caller: Some(caller),
-            place,
-        })
-    }
-
-    /// A task that nobody waits for.
-    pub fn by_nobody(task: T) -> Box<dyn Work> {
-        Box::new(Asked {
-            task,
-            given: None,
-            caller: None,
-            place: None,
-        })
-    }
-}
-
-impl<T: Task> Work for Asked<T> {
-    fn apply(&mut self, tx: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-        self.given = Some(self.task.apply(tx, now)?);
-        Ok(())
-    }
-
-    fn wanted(&self) -> bool {
-        self.task.outlives_its_caller()
-            || self
-                .caller
-                .as_ref()
-                .is_none_or(|caller| !caller.is_closed())
-    }
-
-    fn bytes(&self) -> usize {
-        self.task.bytes()
-    }
-
-    fn grows(&self) -> bool {
-        self.task.grows()
-    }
-
-    fn rings(&self) -> bool {
-        matches!(&self.given, Some(Ok(given)) if self.task.rings(given))
-    }
-
-    fn answer(self: Box<Self>) -> Option<Box<dyn Work>> {
-        let given = self.given?;
-        drop(self.place); // before the answer: who asks again after it finds the place free
-        match self.caller {
-            None => None,
-            Some(caller) => match caller.send(given) {
-                Err(Ok(given)) => T::undo(given),
-                Ok(()) | Err(Err(_)) => None,
-            },
-        }
-    }
-
-    fn refuse(self: Box<Self>, error: OutboxError) {
-        drop(self.place);
-        if let Some(caller) = self.caller {
-            let _gone = caller.send(Err(error));
-        }
-    }
-}
 
 /// What comes through the writer's queue.
 pub(super) enum Order {
@@ -308,6 +173,10 @@ impl Writer {
             "the outbox cannot be written safely any more; the process has to end, the next start recovers what was kept"
         );
         let _nobody_listens = self.standing.send(Standing::Failed(reason.clone()));
+        // Closing would copy the log into the database: no more writing, the next start reads the log as it is.
+        let _closes_anyhow = self
+            .db
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         self.orders.close();
         while let Ok(order) = self.orders.try_recv() {
             if let Order::Work(work) = order {
@@ -358,5 +227,158 @@ pub(super) fn broken(error: &rusqlite::Error) -> OutboxError {
             OutboxError::Broken("another process holds the database locked".to_owned())
         }
         _ => OutboxError::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::outbox::sqlite::files;
+    use crate::outbox::sqlite::task::{Asked, Task};
+
+    const ORDERS: usize = 1024;
+
+    /// Writes one line into a table of the test.
+    struct Line {
+        text: &'static str,
+        fails_with: Option<i32>,
+    }
+
+    impl Task for Line {
+        type Gives = ();
+
+        fn apply(
+            &self,
+            tx: &Connection,
+            _now: Timestamp,
+        ) -> rusqlite::Result<Result<(), OutboxError>> {
+            tx.execute("INSERT INTO line VALUES (?1)", [self.text])?;
+            match self.fails_with {
+                Some(code) => Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(code),
+                    None,
+                )),
+                None => Ok(Ok(())),
+            }
+        }
+    }
+
+    /// What a caller holds.
+    type Answer = oneshot::Receiver<Result<(), OutboxError>>;
+
+    /// A writer whose thread does not run yet, so that a test decides what stands in the queue when it begins.
+    struct Bench {
+        folder: tempfile::TempDir,
+        orders: mpsc::Sender<Order>,
+        standing: watch::Receiver<Standing>,
+        writer: Writer,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("outbox.db");
+            let db = files::open_writer(&file).unwrap();
+            db.execute_batch("CREATE TABLE line (text)").unwrap();
+            let (orders, queue) = mpsc::channel(ORDERS);
+            let (standing, watched) = watch::channel(Standing::Open);
+            let (clock, _lever) = Clock::lever(Timestamp::UNIX_EPOCH);
+            let writer = Writer {
+                db,
+                orders: queue,
+                standing,
+                bell: Arc::new(Notify::new()),
+                room: Room::new(folder.path().into(), 0),
+                clock,
+                lock: Lock::take(&file).unwrap(),
+                file,
+            };
+            Bench {
+                folder,
+                orders,
+                standing: watched,
+                writer,
+            }
+        }
+
+        fn ask(&self, text: &'static str, fails_with: Option<i32>) -> Answer {
+            let (caller, answer) = oneshot::channel();
+            let work = Asked::by(caller, Line { text, fails_with }, None);
+            assert!(self.orders.try_send(Order::Work(work)).is_ok());
+            answer
+        }
+
+        /// Lets the writer do all that was asked, and gives the lines that stand in the file.
+        fn run(self) -> (Vec<String>, Standing) {
+            drop(self.orders);
+            self.writer.run();
+            let db = Connection::open(self.folder.path().join("outbox.db")).unwrap();
+            let lines = db
+                .prepare("SELECT text FROM line ORDER BY rowid")
+                .unwrap()
+                .query_map([], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            (lines, self.standing.borrow().clone())
+        }
+    }
+
+    #[test]
+    fn who_is_gone_before_the_group_begins_leaves_no_trace() {
+        let bench = Bench::new();
+        let mut here = bench.ask("here", None);
+        drop(bench.ask("gone", None));
+
+        let (lines, _) = bench.run();
+
+        assert_eq!(lines, ["here"]);
+        assert!(matches!(here.try_recv(), Ok(Ok(()))));
+    }
+
+    #[test]
+    fn a_row_that_fails_does_not_take_its_group_along() {
+        let bench = Bench::new();
+        let mut one = bench.ask("one", None);
+        let mut bad = bench.ask("bad", Some(rusqlite::ffi::SQLITE_CONSTRAINT));
+        let mut two = bench.ask("two", None);
+
+        let (lines, standing) = bench.run();
+
+        assert_eq!(lines, ["one", "two"]);
+        assert!(matches!(one.try_recv(), Ok(Ok(()))));
+        assert!(matches!(bad.try_recv(), Ok(Err(OutboxError::Broken(_)))));
+        assert!(matches!(two.try_recv(), Ok(Ok(()))));
+        assert!(matches!(standing, Standing::Closed));
+    }
+
+    #[test]
+    fn after_a_failed_fsync_nothing_is_written_and_nobody_is_told_it_was_kept() {
+        let bench = Bench::new();
+        let mut one = bench.ask("one", None);
+        let mut bad = bench.ask("bad", Some(rusqlite::ffi::SQLITE_IOERR_FSYNC));
+        let mut later: Vec<_> = (0..GROUP_ROWS).map(|_| bench.ask("later", None)).collect();
+
+        let (lines, standing) = bench.run();
+
+        assert!(lines.is_empty());
+        for answer in [&mut one, &mut bad].into_iter().chain(&mut later) {
+            assert!(matches!(answer.try_recv(), Ok(Err(OutboxError::Broken(_)))));
+        }
+        assert!(matches!(standing, Standing::Failed(why) if why.contains("outbox.db")));
+    }
+
+    #[test]
+    fn a_full_disk_is_no_room_and_no_reason_to_stop() {
+        let bench = Bench::new();
+        let mut full = bench.ask("full", Some(rusqlite::ffi::SQLITE_FULL));
+        let mut next = bench.ask("next", None);
+
+        let (lines, _) = bench.run();
+
+        assert!(matches!(full.try_recv(), Ok(Err(OutboxError::NoRoom(_)))));
+        assert!(matches!(next.try_recv(), Ok(Ok(()))));
+        assert_eq!(lines, ["next"]);
     }
 }

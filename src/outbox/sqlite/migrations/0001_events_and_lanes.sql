@@ -32,7 +32,7 @@ CREATE TABLE lane (
     name          TEXT    NOT NULL UNIQUE,
     last_position INTEGER NOT NULL,               -- the highest that was given
     due           INTEGER,                        -- when its head may be sent; NULL: nothing waits, or its head is in hand
-    in_hand       INTEGER REFERENCES delivery,    -- the delivery whose request is under way
+    in_hand       INTEGER,                        -- the number of the delivery whose request is under way
     rests_until   INTEGER,                        -- its pace: nothing before this moment
     waits_for     TEXT,                           -- why its head was not taken at the last attempt, in words
     epoch         INTEGER NOT NULL DEFAULT 0,     -- grows with each claim
