@@ -2,12 +2,15 @@
 //! the samples in the tests and `check`.
 
 pub mod authenticate;
+mod faces;
 mod fields;
 pub mod form;
 pub mod parse;
+pub mod render;
 mod request;
 pub mod route;
 
 pub use parse::{Taken, Unreadable, parse};
+pub use render::{Said, Spoken, render, render_with_notes};
 pub use request::{Authentic, Request, UnreadableRequest};
 pub use route::{Addressed, Decision, Routing, route, route_explained};

@@ -26,6 +26,10 @@ pub(super) fn unready(text: &str) -> String {
 /// The text without what misleads the eye: control signs and signs that turn the direction of reading become `�`,
 /// invisible ones are dropped, every kind of line end becomes `\n`.
 pub(super) fn harmless(text: &str) -> String {
+    let harmless_byte = |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    if text.bytes().all(harmless_byte) {
+        return text.to_owned();
+    }
     let mut clean = String::with_capacity(text.len());
     let mut signs = text.chars().peekable();
     while let Some(sign) = signs.next() {
@@ -152,7 +156,8 @@ pub(super) fn markdown(text: &str) -> String {
             '+' => !begun && ends_word,
             '-' => !begun && (ends_word || next == Some('-')),
             '=' | ':' => !begun,
-            '.' | ')' => begun && only_digits && ends_word,
+            // Also at the begin: the value before may be the number.
+            '.' | ')' => only_digits && ends_word,
             _ => false,
         };
         if marks {

@@ -79,6 +79,7 @@ mod moment;
 mod plain;
 mod speak;
 mod text;
+mod together;
 mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +223,7 @@ impl Templates {
                 lint::look(source, template, face, &self.locales),
             );
         }
-        for (name, flaws) in lint::look_together(&all) {
+        for (name, flaws) in together::look_together(&all) {
             for flaw in flaws {
                 problems.push(flaw_in(&path_of(&name, face), Level::Error, flaw));
             }
@@ -342,6 +343,11 @@ pub fn escape_markdown(text: &str) -> String {
     escape::markdown(&escape::harmless(text))
 }
 
+/// A text without control signs and those that turn the direction of reading.
+pub fn harmless(text: &str) -> String {
+    escape::harmless(text)
+}
+
 /// A copy of a JSON whose texts hold no control signs and none that turn the direction of reading.
 pub fn harmless_json(value: &serde_json::Value) -> serde_json::Value {
     escape::clean(value)
@@ -404,5 +410,7 @@ fn syntax_message(reason: &TemplateErrorReason) -> String {
     }
 }
 
+#[cfg(test)]
+mod payload_tests;
 #[cfg(test)]
 mod tests;

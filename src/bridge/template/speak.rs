@@ -379,6 +379,7 @@ impl HelperDef for NoteTaker<'_> {
         let arguments: Vec<String> = helper
             .params()
             .iter()
+            .chain(helper.hash().values())
             .filter(|argument| argument.is_value_missing())
             .filter_map(|argument| argument.relative_path().cloned())
             .collect();

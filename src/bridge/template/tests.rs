@@ -1,7 +1,5 @@
-use std::sync::LazyLock;
+//! What templates give, and what is said about wrong ones.
 
-use proptest::prelude::*;
-use pulldown_cmark::{Event as Piece, Options, Parser, Tag};
 use serde_json::{Value, json};
 
 use super::*;
@@ -27,7 +25,7 @@ fn event(body: Value) -> Event {
     }
 }
 
-fn compile(files: &[(&str, &str)]) -> (Templates, Vec<Problem>) {
+pub(super) fn compile(files: &[(&str, &str)]) -> (Templates, Vec<Problem>) {
     let sources = files
         .iter()
         .map(|(name, text)| (format!("templates/{name}"), (*text).to_owned()))
@@ -36,7 +34,7 @@ fn compile(files: &[(&str, &str)]) -> (Templates, Vec<Problem>) {
 }
 
 /// The templates of files that have no error.
-fn sound(files: &[(&str, &str)]) -> Templates {
+pub(super) fn sound(files: &[(&str, &str)]) -> Templates {
     let (templates, problems) = compile(files);
     let errors: Vec<_> = problems
         .iter()
@@ -46,7 +44,7 @@ fn sound(files: &[(&str, &str)]) -> Templates {
     templates
 }
 
-fn speak_in(
+pub(super) fn speak_in(
     templates: &Templates,
     name: &str,
     body: Value,
@@ -562,131 +560,5 @@ fn every_function_stands_in_the_table_of_the_documentation() {
             "{}",
             card.name
         );
-    }
-}
-
-fn payload() -> impl Strategy<Value = String> {
-    let sign = prop_oneof![
-        Just("\n"),
-        Just(" "),
-        Just("    "),
-        Just("\t"),
-        Just("#"),
-        Just("-"),
-        Just("+"),
-        Just("*"),
-        Just("_"),
-        Just("`"),
-        Just("~"),
-        Just("["),
-        Just("]"),
-        Just("("),
-        Just(")"),
-        Just("!"),
-        Just("<"),
-        Just(">"),
-        Just("&"),
-        Just("&amp;"),
-        Just("|"),
-        Just(":"),
-        Just("="),
-        Just("1."),
-        Just("2)"),
-        Just("\\"),
-        Just("http://x"),
-        Just("<b>"),
-        Just("[a](http://b)"),
-        Just("a"),
-        Just("字"),
-        Just("@all"),
-        Just("\u{202e}"),
-        Just("\u{2}"),
-        Just("\u{3}"),
-        Just("---"),
-        Just("***"),
-        Just("{{body.x}}"),
-    ];
-    prop_oneof![
-        proptest::collection::vec(sign, 0..14).prop_map(|signs| signs.concat()),
-        ".{0,40}",
-    ]
-}
-
-fn one_line(text: &str) -> String {
-    escape::harmless(text)
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// What chat clients may read beyond CommonMark.
-fn extensions() -> Options {
-    Options::ENABLE_TABLES
-        | Options::ENABLE_STRIKETHROUGH
-        | Options::ENABLE_TASKLISTS
-        | Options::ENABLE_FOOTNOTES
-        | Options::ENABLE_GFM
-        | Options::ENABLE_HEADING_ATTRIBUTES
-        | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS
-        | Options::ENABLE_WIKILINKS
-        | Options::ENABLE_DEFINITION_LIST
-}
-
-static PLAIN_USE: LazyLock<Templates> = LazyLock::new(|| {
-    sound(&[(
-        "x.md.hbs",
-        "{{body.a}}{{body.b}}\nlast {{body.b}} word {{body.a}}",
-    )])
-});
-static IN_MARKUP: LazyLock<Templates> = LazyLock::new(|| {
-    sound(&[(
-        "x.md.hbs",
-        "{{link body.t body.u}} - {{bold body.t}} - {{code body.t}}",
-    )])
-});
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    #[test]
-    fn a_payload_in_markdown_is_only_text(a in payload(), b in payload()) {
-        let body = json!({"a": a, "b": b});
-        let text = speak_in(&PLAIN_USE, "x", body, "en", "UTC").unwrap().text;
-
-        for piece in Parser::new_ext(&text, extensions()) {
-            let only_text = match &piece {
-                Piece::Text(_) | Piece::SoftBreak | Piece::HardBreak | Piece::Start(Tag::Paragraph) => true,
-                Piece::End(end) => matches!(end, pulldown_cmark::TagEnd::Paragraph),
-                _ => false,
-            };
-            prop_assert!(only_text, "{piece:?} in {text:?}");
-        }
-        let shown = plain_face(&text);
-        let (a, b) = (one_line(&a), one_line(&b));
-        let wanted = format!("{a}{b}\nlast {b} word {a}");
-        prop_assert_eq!(one_line(&shown), one_line(&wanted));
-    }
-
-    #[test]
-    fn a_payload_in_markup_cannot_leave_it(text in payload(), url in payload()) {
-        let body = json!({"t": text, "u": format!("https://x/{url}")});
-        let text = speak_in(&IN_MARKUP, "x", body, "en", "UTC").unwrap().text;
-        let pieces: Vec<_> = Parser::new_ext(&text, extensions()).collect();
-        let links = pieces.iter().filter(|piece| matches!(piece, Piece::Start(Tag::Link { .. }))).count();
-        prop_assert_eq!(links, 1, "{}", text);
-        let strange = pieces.iter().find(|piece| matches!(
-            piece,
-            Piece::Html(_) | Piece::InlineHtml(_) | Piece::FootnoteReference(_) | Piece::Rule
-                | Piece::Start(Tag::Heading { .. } | Tag::List(_) | Tag::Image { .. } | Tag::BlockQuote(_) | Tag::CodeBlock(_))
-        ));
-        prop_assert!(strange.is_none(), "{:?} in {}", strange, text);
-    }
-
-    #[test]
-    fn no_source_makes_the_compiler_panic(source in "[{}#/^>!&~*\"'()\\[\\]=|@. a-c\\\\\n]{0,60}|(\\{\\{[#/>]?~?(if|each|else|a|eq)( a| \\(eq a b\\))*~?\\}\\}){0,6}") {
-        let (templates, _) = compile(&[("x.md.hbs", &source)]);
-        if templates.named("x").is_some() {
-            let _ = speak_in(&templates, "x", json!({"a": [1, {"b": 2}]}), "en", "UTC");
-        }
     }
 }

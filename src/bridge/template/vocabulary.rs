@@ -289,7 +289,7 @@ pub(super) const WORDS: &[Card] = &[
         Noted,
         Speaker(moment::duration),
     ),
-    card("t", (1, 1), None, Inline, Fine, Speaker(text::translate)),
+    card("t", (1, 1), None, Inline, Noted, Speaker(text::translate)),
     card(
         "mention",
         (1, 2),
@@ -486,10 +486,8 @@ fn note_absent<'reg: 'rc, 'rc>(
     context: &'rc Context,
     render: &mut RenderContext<'reg, 'rc>,
 ) -> Result<(), RenderError> {
-    if helper
-        .params()
-        .iter()
-        .any(|argument| argument.is_value_missing())
+    let mut arguments = helper.params().iter().chain(helper.hash().values());
+    if arguments.any(|argument| argument.is_value_missing())
         && let Some(taker) = render.get_local_helper(NOTE_TAKER)
     {
         taker.call_inner(helper, registry, context, render)?;
