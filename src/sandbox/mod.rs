@@ -10,6 +10,7 @@ mod demo;
 mod elements;
 mod go;
 mod history;
+mod markup;
 mod page;
 mod requests;
 mod token;

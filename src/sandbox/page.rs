@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Shared;
-use super::bubble::{self, web_address};
+use super::bubble;
 use super::history::{Kept, Place};
+use super::markup::web_address;
 use super::world::{ADMIN_LEVEL, GroupStatus, World};
 
 const INDEX: &str = include_str!("page/index.html");
