@@ -20,10 +20,11 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long a statement waits for another program that has the file locked (`sqlite3`, a backup).
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The log is copied into the database when it holds so many pages (4 KiB each): 16 MiB.
-const CHECKPOINT_PAGES: i64 = 4096;
+/// The log is copied into the database when it holds so many pages (4 KiB each): 64 MiB. The writer stands still
+/// meanwhile, longer for a longer log but so much more rarely that fewer than one caller in a hundred meets it.
+const CHECKPOINT_PAGES: i64 = 16_384;
 
-/// A log that grew beyond this is cut back to it after it was copied.
+/// A log that grew beyond this (one large group does it) is cut back to it after it was copied.
 const LOG_BYTES: i64 = 64 << 20;
 
 /// How much of the file one connection keeps in memory, in KiB.
