@@ -1,5 +1,7 @@
 //! Markdown as people without a Markdown reader see it: links as `name: url`, lists with their signs, no stray marks.
 
+use std::ops::Range;
+
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Deeper lists and quotes are shown at this depth; a message has no use for them.
@@ -28,13 +30,20 @@ pub(super) fn words_of_payload(markdown: &str) -> String {
 /// The same Markdown in which a line break in the text is a line break on the screen, as in a chat. Links to anything but
 /// `http`, `https` and `mailto` become their text.
 pub(super) fn settle(markdown: &str) -> String {
-    let mut changes: Vec<(std::ops::Range<usize>, String)> = Vec::new();
+    let mut changes: Vec<(Range<usize>, String)> = Vec::new();
     let mut banned_until = 0;
     for (event, range) in Parser::new_ext(markdown, options()).into_offset_iter() {
         if range.start < banned_until {
             continue;
         }
         match event {
+            Event::Text(_) if is_lost_mark(markdown, &range) => {
+                if markdown[range.end..].starts_with('*') {
+                    let mark = range.start..range.end + 1;
+                    let room = room_for_mark(markdown, &mark);
+                    changes.extend(room.map(|at| (at..at, " ".to_owned())));
+                }
+            }
             Event::SoftBreak => changes.push((range.start..range.start, "  ".to_owned())),
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. })
                 if !may_be_linked(&dest_url) =>
@@ -55,6 +64,33 @@ pub(super) fn settle(markdown: &str) -> String {
     }
     out.push_str(&markdown[done..]);
     out
+}
+
+/// Whether this star is half of a mark of bold words that Markdown did not take for one. (A payload's stars are escaped, so
+/// none stands beside another.)
+fn is_lost_mark(markdown: &str, star: &Range<usize>) -> bool {
+    let at = |at: Option<usize>| at.and_then(|at| markdown.as_bytes().get(at));
+    let before = at(star.start.checked_sub(1));
+    let after = at(Some(star.end));
+    &markdown[star.clone()] == "*"
+        && before != Some(&b'\\')
+        && (before == Some(&b'*') || after == Some(&b'*'))
+}
+
+/// Where a blank makes a lost mark one: between a bracket inside and a letter outside, as in `**（重要）**通知`. Markdown was
+/// made for languages that put blanks between words.
+fn room_for_mark(markdown: &str, mark: &Range<usize>) -> Option<usize> {
+    let before = markdown[..mark.start].chars().next_back();
+    let after = markdown[mark.end..].chars().next();
+    let is_letter = |sign: Option<char>| sign.is_some_and(char::is_alphanumeric);
+    let is_sign = |sign: Option<char>| {
+        sign.is_some_and(|sign| !sign.is_alphanumeric() && !sign.is_whitespace())
+    };
+    match () {
+        () if is_sign(before) && is_letter(after) => Some(mark.end),
+        () if is_letter(before) && is_sign(after) => Some(mark.start),
+        () => None,
+    }
 }
 
 /// Whether an address may stand behind a link.
@@ -102,11 +138,12 @@ impl Walk {
     }
 
     fn read(mut self, markdown: &str) -> String {
-        for event in Parser::new_ext(markdown, options()) {
+        for (event, range) in Parser::new_ext(markdown, options()).into_offset_iter() {
             match event {
                 Event::Start(tag) => self.open(tag),
                 Event::End(tag) => self.close(tag),
                 Event::Text(text) if self.in_code => self.code(&text),
+                Event::Text(_) if is_lost_mark(markdown, &range) => {}
                 Event::Text(text) | Event::Code(text) => self.text(&text),
                 Event::SoftBreak | Event::HardBreak => self.new_line(),
                 Event::Rule => {
@@ -384,6 +421,15 @@ mod tests {
     fn a_line_of_the_template_is_a_line_in_the_chat() {
         assert_eq!(settle("a\nb\n\n- c\n  d"), "a  \nb\n\n- c  \n  d");
         assert_eq!(settle("```\na\nb\n```"), "```\na\nb\n```");
+    }
+
+    #[test]
+    fn bold_words_stay_bold_between_letters_without_blanks() {
+        assert_eq!(settle("**（重要）**通知"), "**（重要）** 通知");
+        assert_eq!(settle("通知**「重要」**"), "通知 **「重要」**");
+        assert_eq!(plain("a **b"), "a b");
+        assert_eq!(plain("**5\\***"), "5*");
+        assert_eq!(plain("2 ** 3 `**` \\*\\*"), "2 ** 3 ** **");
     }
 
     #[test]
