@@ -37,12 +37,11 @@ pub(super) fn settle(markdown: &str) -> String {
             continue;
         }
         match event {
-            Event::Text(_) if is_lost_mark(markdown, &range) => {
-                if markdown[range.end..].starts_with('*') {
-                    let mark = range.start..range.end + 1;
-                    let room = room_for_mark(markdown, &mark);
-                    changes.extend(room.map(|at| (at..at, " ".to_owned())));
-                }
+            Event::Text(_)
+                if is_lost_mark(markdown, &range) && markdown[range.end..].starts_with('*') =>
+            {
+                let room = room_for_mark(markdown, &(range.start..range.end + 1));
+                changes.extend(room.map(|at| (at..at, " ".to_owned())));
             }
             Event::SoftBreak => changes.push((range.start..range.start, "  ".to_owned())),
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. })
