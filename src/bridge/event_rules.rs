@@ -179,10 +179,11 @@ impl EventRules {
         for (name, expression) in &self.lets {
             let (value, found) = expression.evaluate(&scope);
             scope.lets.push(value);
-            notes.extend(found.into_iter().map(|note| Note {
-                about: format!("{LET}{name}"),
-                what: note.what,
-            }));
+            notes.extend(
+                found
+                    .into_iter()
+                    .map(|note| note.about(format!("{LET}{name}"))),
+            );
         }
         (scope, notes)
     }
@@ -193,11 +194,8 @@ impl EventRules {
         let mut notes = Vec::new();
         for (field, expression) in &self.fields {
             if expression.evaluate(&scope).0.is_empty() {
-                let about = field.key();
-                notes.extend(expression.absent(&scope).into_iter().map(|note| Note {
-                    about: about.to_owned(),
-                    what: note.what,
-                }));
+                let absent = expression.absent(&scope).into_iter();
+                notes.extend(absent.map(|note| note.about(field.key())));
             }
         }
         notes

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{Authentic, fields, form};
 use crate::bridge::event_rules::{EventRules, Field};
 use crate::bridge::expression::{Note, Val};
+use crate::bridge::problem::Level;
 use crate::model::{Event, EventId, Timestamp};
 
 /// Ids and subjects are keys of the outbox; longer ones are cut and told apart by a digest. In bytes.
@@ -74,10 +75,7 @@ pub fn parse(
         None => Val::Absent,
         Some(expression) => {
             let (value, found) = expression.evaluate(&scope);
-            notes.extend(found.into_iter().map(|note| Note {
-                about: field.key().to_owned(),
-                what: note.what,
-            }));
+            notes.extend(found.into_iter().map(|note| note.about(field.key())));
             value
         }
     };
@@ -96,6 +94,7 @@ pub fn parse(
     let at = fields::time(&time);
     let mut unread = |field: Field, what: &str| {
         notes.push(Note {
+            level: Level::Advice,
             about: field.key().to_owned(),
             what: what.to_owned(),
         });

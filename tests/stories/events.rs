@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use openim_bridge::bridge::event_rules::{EventRules, Field};
+use openim_bridge::bridge::problem::Level;
 use openim_bridge::intake::{Authentic, Request, Taken, parse};
 use openim_bridge::model::{Event, Timestamp};
 use serde_json::Value;
@@ -169,20 +170,19 @@ fn read_all(
     for (path, case) in &cases {
         match parse(sender, rules, request(case), now()) {
             Ok(Taken::Event(event, notes)) => {
-                // A note on a failed expression begins with its part; one on an unknown word does not.
-                let failed = notes.iter().filter(|note| note.what.starts_with('`'));
+                let failed = notes.iter().filter(|note| note.level == Level::Warning);
                 failures.extend(failed.map(|note| format!("{path}: {note}")));
                 for field in Field::ALL {
                     *filled.entry(field).or_default() += usize::from(is_filled(&event, field));
                 }
             }
-            Ok(Taken::Silent(why)) => println!("{path}: {why}"),
-            Err(error) => println!("{path}: {error}"),
+            Ok(Taken::Silent(why)) => eprintln!("{path}: {why}"),
+            Err(error) => eprintln!("{path}: {error}"),
         }
     }
     let shown =
         Field::ALL.map(|field| format!("{} {}", field.key(), filled.get(&field).unwrap_or(&0)));
-    println!("{sender} ({}): {}", cases.len(), shown.join(", "));
+    eprintln!("{sender} ({}): {}", cases.len(), shown.join(", "));
     if let Some((count, fields)) = least {
         assert_eq!(cases.len(), *count, "{sender}");
         for (field, least) in fields {

@@ -4,6 +4,7 @@ use super::tree::{Comparison, Node, What};
 use super::val::Val;
 use super::walk::{Miss, Walk};
 use super::{Expression, Note, Scope};
+use crate::bridge::problem::Level;
 
 /// The answer of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ impl Expression {
     pub fn absent<'v>(&'v self, scope: &Scope<'v>) -> Vec<Note> {
         let misses = self.misses(&self.root, scope);
         let notes = misses.iter().map(|miss| Note {
+            level: Level::Advice,
             about: String::new(),
             what: self.missing(miss),
         });

@@ -28,7 +28,7 @@ pub use val::Val;
 
 use self::tree::Node;
 use self::walk::{Failure, Walk};
-use crate::bridge::problem::Flaw;
+use crate::bridge::problem::{Flaw, Level};
 use crate::model::Event;
 
 /// How long the source of an expression may be, in bytes.
@@ -71,6 +71,9 @@ pub struct Scope<'v> {
 /// the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
+    /// `Warning` for what failed: the rule should be mended. `Advice` for what was absent or is no known word: webhooks are
+    /// like that.
+    pub level: Level,
     /// What was being filled: `title`, `let.it`; empty for a rule.
     pub about: String,
     /// What happened, in our own words.
@@ -82,6 +85,16 @@ impl fmt::Display for Note {
         match self.about.as_str() {
             "" => f.write_str(&self.what),
             about => write!(f, "{about}: {}", self.what),
+        }
+    }
+}
+
+impl Note {
+    /// The same note about a field or a helper.
+    pub fn about(self, about: impl Into<String>) -> Note {
+        Note {
+            about: about.into(),
+            ..self
         }
     }
 }
@@ -150,6 +163,7 @@ impl Expression {
 
     fn note(&self, failure: &Failure) -> Note {
         Note {
+            level: Level::Warning,
             about: String::new(),
             what: format!("`{}`: {}", self.snippet(&failure.span), failure.why),
         }
