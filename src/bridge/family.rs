@@ -159,30 +159,7 @@ impl Family {
             }
             let Some(found) = written.get(&parent) else {
                 if seen.len() == 1 {
-                    let all = self
-                        .own
-                        .keys()
-                        .chain(self.shipped.keys())
-                        .map(String::as_str);
-                    let (_, name) = &parent;
-                    let message = match seen.iter().any(|(_, known)| known == name) {
-                        true => {
-                            format!("no bridge `{name}` is shipped, and it cannot extend itself")
-                        }
-                        false => format!("there is no bridge `{name}`"),
-                    };
-                    let flaw = Flaw::new(extends.span.clone(), message);
-                    let near = nearest(name, all.clone().filter(|known| known != name));
-                    reading.error(match near {
-                        Some(near) => flaw.help(format!("did you mean `{near}`?")),
-                        None => flaw.help(format!(
-                            "known: {}",
-                            all.collect::<BTreeSet<_>>()
-                                .into_iter()
-                                .collect::<Vec<_>>()
-                                .join(", ")
-                        )),
-                    });
+                    reading.error(self.unknown_parent(&parent.1, extends, &seen));
                 }
                 return None;
             };
@@ -190,6 +167,24 @@ impl Family {
             seen.push(parent);
         }
         Some(line)
+    }
+
+    fn unknown_parent(&self, name: &str, extends: &Text, line: &[Member]) -> Flaw {
+        if line.iter().any(|(_, known)| known == name) {
+            let message = format!("no bridge `{name}` is shipped, and it cannot extend itself");
+            return Flaw::new(extends.span.clone(), message).help("leave `extends` out");
+        }
+        let known: BTreeSet<&str> = self
+            .own
+            .keys()
+            .chain(self.shipped.keys())
+            .map(String::as_str)
+            .collect();
+        let flaw = Flaw::new(extends.span.clone(), format!("there is no bridge `{name}`"));
+        match nearest(name, known.iter().copied()) {
+            Some(near) => flaw.help(format!("did you mean `{near}`?")),
+            None => flaw.help(format!("known: {}", Vec::from_iter(known).join(", "))),
+        }
     }
 }
 
@@ -258,6 +253,11 @@ fn compile_bridge<'a>(
     Some(Bridge {
         name: name.clone(),
         auth: auth.ok()?,
+        secrets: written
+            .secrets
+            .iter()
+            .filter_map(|text| text.value.parse().ok())
+            .collect(),
         rules: rules?,
         routes,
         messages,

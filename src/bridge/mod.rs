@@ -71,6 +71,8 @@ pub struct Bridge {
     pub name: String,
     /// How its sender shows who it is. `None`: it is only a rule-book for others, and the door does not know it.
     pub auth: Option<Auth>,
+    /// Where its secrets stand, in the order they are tried.
+    pub secrets: Vec<SecretRef>,
     /// How its webhooks become events.
     pub rules: EventRules,
     /// Where its events go.

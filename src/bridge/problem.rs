@@ -262,3 +262,63 @@ fn is_public(text: &str) -> bool {
     ];
     STARTS.iter().any(|start| text.starts_with(start)) || (text.contains('{') && text.contains('}'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, span: Range<usize>) -> String {
+        let sources = Sources::from([("x.toml".to_owned(), text.to_owned())]);
+        let problem = Problem {
+            span: Some(span),
+            ..Problem::of_file("x.toml", "wrong")
+        };
+        show(&[problem], &sources, false)
+    }
+
+    #[test]
+    fn a_column_counts_characters() {
+        let text = "a = 1\n中文 = x\n";
+        let sources = Sources::from([("x.toml".to_owned(), text.to_owned())]);
+        let at = text.find('x').unwrap();
+        let problem = Problem {
+            span: Some(at..at + 1),
+            ..Problem::of_file("x.toml", "wrong")
+        };
+        assert_eq!(problem.position(&sources), Some((2, 6)));
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_shown_as_stars_and_what_names_its_place_is_not() {
+        for line in [
+            "secret = \"hunter2\"",
+            "secrets = [\"env:X\", \"hunter2\"]",
+            "secert = 'hunter2'",
+            "x = { console_token = \"hunter2\", a = 1 }",
+            "[openim]\nsecret = \"\"\"\nhunter2\"\"\"",
+            "secret = \"hunter2",
+            "secrets = [\"hunter2\", \"file:/x\"",
+            "password = hunter2",
+        ] {
+            for at in [0, line.len() / 2, line.len()] {
+                let shown = shown(line, at..at + 1);
+                assert!(!shown.contains("hunter2"), "{shown}");
+            }
+        }
+        for line in [
+            "secrets = [\"env:X\"]",
+            "signature = \"header:x-token\"\ntoken = \"query:key\"",
+            "key = [\"whsec_{base64}\"]",
+        ] {
+            assert!(!shown(line, 0..1).contains('*'), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_no_place_is_still_shown() {
+        for span in [0..0, 3..1000, 1000..2000, 1..2, 5..5] {
+            let shown = shown("中文\n", span);
+            assert!(shown.contains("wrong"), "{shown}");
+        }
+    }
+}

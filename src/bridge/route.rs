@@ -73,6 +73,26 @@ pub struct MessageRule {
     pub template: TemplateName,
 }
 
+impl Route {
+    /// A route that takes everything and leads nowhere, for messages that no route of a bridge asked for.
+    pub fn bare(name: &str) -> Route {
+        Route {
+            name: name.to_owned(),
+            on: None,
+            when: None,
+            to: Vec::new(),
+            mention: Vec::new(),
+            stop: false,
+            otherwise: false,
+            push: None,
+            expire: None,
+            template: None,
+            locale: None,
+            time_zone: None,
+        }
+    }
+}
+
 /// What routes may name.
 pub(super) struct Known<'k> {
     pub groups: &'k Groups,

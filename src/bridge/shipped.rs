@@ -22,6 +22,11 @@ pub fn find(path: &str) -> Option<&'static str> {
     dir.get_file(rest)?.contents_utf8()
 }
 
+/// The paths of all shipped files.
+pub fn paths() -> impl Iterator<Item = String> {
+    sources().into_keys()
+}
+
 /// All shipped files.
 pub fn sources() -> Sources {
     let mut sources = Sources::new();

@@ -9,6 +9,7 @@ pub mod parse;
 pub mod render;
 mod request;
 pub mod route;
+pub mod sample;
 
 pub use parse::{Taken, Unreadable, parse};
 pub use render::{Said, Spoken, render, render_with_notes};

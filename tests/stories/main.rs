@@ -14,6 +14,7 @@ mod faulty;
 mod floors;
 mod openim;
 mod outbox;
+mod routes;
 mod rules;
 mod sandbox;
 mod sandbox_replay;

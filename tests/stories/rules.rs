@@ -8,7 +8,7 @@ use openim_bridge::settings::{Environment, Loaded};
 const SECRET: &str = "openIM123-not-to-be-shown";
 
 /// A directory from `== path` headings.
-fn directory(text: &str) -> Sources {
+fn directory_of(text: &str) -> Sources {
     let files = text.split("\n== ").skip(1).map(|part| {
         let (path, text) = part.split_once('\n').unwrap();
         (path.to_owned(), text.to_owned())
@@ -22,7 +22,10 @@ fn load(text: &str) -> Loaded {
         ("HOOK", "It's a Secret to Everybody"),
         ("TOKEN", "abc"),
     ];
-    Loaded::compile(directory(text), &Environment::of(Path::new("."), variables))
+    Loaded::compile(
+        directory_of(text),
+        &Environment::of(Path::new("."), variables),
+    )
 }
 
 /// `bridges/acme.toml:3:5 error: message (help)`
@@ -150,10 +153,10 @@ subject = """
         \"x\" + nothing.here)"""
 
 [[route]]
-on = ["push", "pul_request.*", "a["]
+on = ["release.*", "relaese.*", "a["]
 when = 'event.severity >= "error" && event.titel == "x"'
 to = ["group:opps", "ops", "person:alice", "notice:ops", "room:ops", { grp = "body.x" }, 5]
-template = "github/psuh"
+template = "acme/relaese"
 expire = "soon"
 time_zone = "Mars"
 locale = "tlh"
@@ -218,6 +221,8 @@ to = ["group:ops"]
 {{#if body.x}}
 {{bolld body.y}}
 {{/if}}
+== templates/acme/release.md.hbs
+{{event.title}}
 == templates/acme/issue.md.hbs
 {{#if body.x}}
 == templates/acme/issue.hbs
@@ -225,3 +230,145 @@ x
 == bridges/samples/acne/push.http
 POST /hooks/acne
 "#;
+
+/// A text that looks like configuration, with mistakes of every kind.
+fn almost_toml() -> impl proptest::strategy::Strategy<Value = String> {
+    let piece = proptest::sample::select(vec![
+        "[auth]\n",
+        "[event]\n",
+        "[[route]]\n",
+        "[route]\n",
+        "[[message]]\n",
+        "[groups]\n",
+        "[openim]\n",
+        "let.a = ",
+        "let = ",
+        "kind = ",
+        "on = ",
+        "when = ",
+        "to = ",
+        "mention = ",
+        "push = ",
+        "expire = ",
+        "template = ",
+        "extends = ",
+        "secrets = ",
+        "scheme = ",
+        "format = ",
+        "signature = ",
+        "signed = ",
+        "timestamp = ",
+        "otherwise = ",
+        "locale = ",
+        "max_body = ",
+        "\"github:*\" = ",
+        "ops = ",
+        "secret = ",
+        "true",
+        "5",
+        "1.5",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "= ",
+        "\n",
+        "\"",
+        "'",
+        "'''\n",
+        "\"\"\"",
+        "\"group:ops\"",
+        "{ group = \"body.x\" }",
+        "'body.a +'",
+        "\"中\\u4e2d\\\n\"",
+        "\"x\"",
+        "'first(body.a, 1)'",
+        "[[[",
+        "#",
+        "\\",
+        "\r\n",
+        "\u{feff}",
+        "hmac-sha256",
+        "{hex}",
+        "\"sha256={hex}\"",
+        "\"header:x\"",
+        "1979-05-27",
+        "é",
+        ".",
+    ]);
+    proptest::strategy::Strategy::prop_map(proptest::collection::vec(piece, 0..40), |pieces| {
+        pieces.concat()
+    })
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #[test]
+    fn no_text_at_all_panics_the_compiler(service in almost_toml(), people in almost_toml(), bridge in almost_toml(), any: String) {
+        let sources = Sources::from([
+            ("openim-bridge.toml".to_owned(), service),
+            ("people.toml".to_owned(), people),
+            ("bridges/a.toml".to_owned(), bridge.clone()),
+            ("bridges/b.toml".to_owned(), format!("extends = \"a\"\n{bridge}")),
+            ("bridges/c.toml".to_owned(), any.clone()),
+            ("templates/a/x.md.hbs".to_owned(), any.clone()),
+            ("templates/locales/x.toml".to_owned(), any),
+        ]);
+        let loaded = Loaded::compile(sources, &Environment::of(Path::new("."), [("OPENIM_SECRET", SECRET)]));
+        let shown = show(&loaded.problems, &loaded.sources, true);
+        proptest::prop_assert_eq!(shown.is_empty(), loaded.problems.is_empty());
+    }
+}
+
+#[test]
+fn check_says_what_is_there_and_how_to_try_it() {
+    use openim_bridge::cli::check::check;
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut sources = directory_of(RIGHT);
+    sources.insert(
+        "templates/acme/push.md.hbs".to_owned(),
+        "{{body.repository.full_nam}} {{#each body.commits}}{{this.id}}{{/each}}{{body.compare}}\n"
+            .to_owned(),
+    );
+    sources.insert(
+        "bridges/samples/acme/broken.http".to_owned(),
+        "POST /hooks/acme\nno header\n\n{}".to_owned(),
+    );
+    sources.insert(
+        "bridges/samples/acme/text.json".to_owned(),
+        "{\"a\": }".to_owned(),
+    );
+    for (path, text) in &sources {
+        let place = directory.path().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    }
+    let variables = [
+        ("OPENIM_SECRET", SECRET),
+        ("HOOK", "It's a Secret to Everybody"),
+        ("TOKEN", "abc"),
+    ];
+    let environment = Environment::of(directory.path(), variables);
+    let checked = check(
+        directory.path(),
+        &environment,
+        "2026-11-23T14:05:00Z".parse().unwrap(),
+    );
+    let text = checked.to_text(Path::new("conf"), "2026-11-23T14:05:00Z".parse().unwrap());
+    let text = anstream::adapter::strip_str(&text).to_string();
+    // How many templates are shipped, and their digest, change with every release.
+    let (shown, last) = text.trim_end().rsplit_once('\n').unwrap();
+    insta::assert_snapshot!(shown);
+    assert!(last.starts_with("2 bridges, 4 routes, "), "{last}");
+    assert!(
+        last.ends_with(
+            "templates (1 of your own), 2 groups: 2 errors, 1 warning, 1 piece of advice"
+        ),
+        "{last}"
+    );
+    let mut json = checked.to_json();
+    json["digest"] = "(a digest)".into();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap());
+}
