@@ -8,8 +8,10 @@
 
 mod at_the_server;
 mod auth;
+mod corpus;
 mod deliver;
 mod events;
+mod expectations;
 mod faulty;
 mod floors;
 mod openim;
@@ -18,3 +20,4 @@ mod routes;
 mod rules;
 mod sandbox;
 mod sandbox_replay;
+mod shipped;
