@@ -6,12 +6,14 @@ mod faces;
 mod fields;
 pub mod form;
 pub mod parse;
+mod pass;
 pub mod render;
 mod request;
 pub mod route;
 pub mod sample;
 
 pub use parse::{Taken, Unreadable, parse};
+pub use pass::{Passed, Rejection, pass};
 pub use render::{Said, Spoken, render, render_with_notes};
 pub use request::{Authentic, Request, UnreadableRequest};
 pub use route::{Addressed, Decision, Routing, route, route_explained};

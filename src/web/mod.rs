@@ -1,1 +1,12 @@
-//! TODO
+//! The two listeners: the door, which may face the world, and the console with health, on an address of its own.
+
+mod answer;
+mod body;
+mod console;
+mod hooks;
+mod listener;
+mod proxies;
+
+pub use console::{AskHealth, Console};
+pub use hooks::Door;
+pub use listener::{Listener, Patience};

@@ -1,0 +1,105 @@
+//! What the door and the console answer: one place for every status and its short text.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::body::Unread;
+
+/// How long a sender is asked to wait when a webhook could not be kept, in seconds.
+const RETRY_AFTER_SECONDS: u16 = 5;
+
+/// Why a webhook was not taken, as the sender may know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No such bridge, no secret, or a proof that does not hold: all look alike.
+    NotAuthentic,
+    /// The body was not read.
+    Unread(Unread),
+    /// The body is no JSON and no form.
+    UnreadableBody,
+    /// The body is of a type that is not taken.
+    MediaType,
+    /// It could not be kept; it is not promised.
+    NotKept,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, error) = match self {
+            Refused::NotAuthentic => (StatusCode::UNAUTHORIZED, "not authentic"),
+            Refused::Unread(Unread::TooLong) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+            }
+            Refused::Unread(Unread::TooSlow) => {
+                (StatusCode::REQUEST_TIMEOUT, "the body came too slowly")
+            }
+            Refused::Unread(Unread::Broken) => {
+                (StatusCode::BAD_REQUEST, "the body did not come whole")
+            }
+            Refused::Unread(Unread::UnknownEncoding) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the content-encoding is not gzip or deflate",
+            ),
+            Refused::Unread(Unread::BadEncoding) => {
+                (StatusCode::BAD_REQUEST, "the body does not unpack")
+            }
+            Refused::UnreadableBody => (
+                StatusCode::BAD_REQUEST,
+                "the body cannot be read as its content-type says",
+            ),
+            Refused::MediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the content-type is not JSON and not a form",
+            ),
+            Refused::NotKept => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not kept, please send it again",
+            ),
+        };
+        let mut response = says(status, error);
+        if self == Refused::NotKept {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+/// 404 for a path that is none of ours.
+pub async fn not_found() -> Response {
+    says(StatusCode::NOT_FOUND, "there is nothing here")
+}
+
+/// 405 for a webhook that is no POST.
+pub async fn method_not_allowed() -> Response {
+    says(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path takes another method",
+    )
+}
+
+/// 405 at a hook, which takes only POST.
+pub async fn only_post() -> Response {
+    let mut response = says(StatusCode::METHOD_NOT_ALLOWED, "webhooks are taken as POST");
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// 401 with the scheme that the console asks for.
+pub fn unauthorized() -> Response {
+    let mut response = says(StatusCode::UNAUTHORIZED, "the console wants its token");
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn says(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
