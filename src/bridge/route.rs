@@ -46,6 +46,26 @@ pub struct Route {
     pub time_zone: Option<TimeZone>,
 }
 
+impl Route {
+    /// A route that takes everything to one destination, in place of those of a bridge.
+    pub fn straight_to(name: &str, destination: Destination) -> Route {
+        Route {
+            name: name.to_owned(),
+            on: None,
+            when: None,
+            to: vec![destination],
+            mention: Vec::new(),
+            stop: false,
+            otherwise: false,
+            push: None,
+            expire: None,
+            template: None,
+            locale: None,
+            time_zone: None,
+        }
+    }
+}
+
 /// `push` of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushRule {

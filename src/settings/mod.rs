@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use toml::de::DeTable;
+use uuid::Uuid;
 
 pub use directory::{SERVICE_FILE, read_directory};
 pub use environment::Environment;
@@ -185,6 +186,30 @@ impl Loaded {
             book: book.filter(|_| !broken),
             sources,
             settings,
+            problems,
+        }
+    }
+
+    /// As much as `try` needs: where there is no service file, the shipped bridges; what only running needs may be
+    /// missing. A secret that is not there is replaced by one that nothing fits.
+    pub fn for_a_look(directory: &Path, environment: &Environment) -> Loaded {
+        let (sources, mut problems) = match directory.join(SERVICE_FILE).exists() {
+            true => read_directory(directory),
+            false => Default::default(),
+        };
+        let (settings, surroundings, _) = Settings::read(&sources, environment);
+        let secrets = |reference: &SecretRef| {
+            let nothing_fits = || Secret::new(Uuid::new_v4().as_bytes().as_slice());
+            Ok(environment
+                .secret(reference)
+                .unwrap_or_else(|_| nothing_fits()))
+        };
+        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
+        problems.extend(found);
+        Loaded {
+            sources,
+            settings,
+            book,
             problems,
         }
     }

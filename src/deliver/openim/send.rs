@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 /// Who speaks. OpenIM does not fill the name in from the profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SendAs {
     /// The userID of the bot account, or of an admin.
     pub id: String,
