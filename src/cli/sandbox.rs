@@ -1,0 +1,50 @@
+//! `sandbox`: the stand-in OpenIM alone.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::serve::{runtime, stop_signal};
+use crate::model::Clock;
+use crate::sandbox::{Family, Sandbox};
+
+/// The arguments of `sandbox`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The address of its API and its page
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10002")]
+    listen: SocketAddr,
+    /// The family of OpenIM servers that is played: `main` or `3.8`
+    #[arg(long, value_name = "FAMILY", default_value = "main")]
+    server: Family,
+}
+
+/// Runs the sandbox until it is told to stop. It begins empty, as a new OpenIM does.
+pub fn run(args: Args) -> ExitCode {
+    runtime(async move {
+        match sandbox(args).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                super::say_error(&error);
+                ExitCode::from(1)
+            }
+        }
+    })
+}
+
+async fn sandbox(args: Args) -> anyhow::Result<()> {
+    let stop = stop_signal();
+    let socket = TcpListener::bind(args.listen)
+        .with_context(|| format!("the sandbox cannot listen on {}", args.listen))?;
+    let sandbox = Sandbox::start(socket, args.server, Clock::system())?;
+    super::say(&format!(
+        "A stand-in OpenIM ({}), in memory only.\n\n  API    {url}\n  chats  {url}/\n\n\
+         Its secret is openIM123, its admin imAdmin, as OpenIM ships. Ctrl-C ends it.",
+        args.server,
+        url = sandbox.url(),
+    ));
+    stop.await;
+    sandbox.stop().await;
+    Ok(())
+}
