@@ -8,10 +8,8 @@
 
 mod at_the_server;
 mod auth;
-mod corpus;
 mod deliver;
 mod events;
-mod expectations;
 mod faulty;
 mod floors;
 mod openim;
@@ -20,4 +18,5 @@ mod routes;
 mod rules;
 mod sandbox;
 mod sandbox_replay;
-mod shipped;
+mod service;
+mod stage;

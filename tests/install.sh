@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust, from Debian's or Ubuntu's packages. Does nothing where it is all there.
+set -euo pipefail
+
+packages=()
+command -v cc >/dev/null || packages+=(build-essential)
+command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
+command -v curl >/dev/null || packages+=(curl)
+if ! command -v npm >/dev/null; then packages+=(nodejs npm); fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+  root=""
+  [ "$(id -u)" -eq 0 ] || root="sudo"
+  $root apt-get update -q
+  # A test starts its own Alertmanager: the package's service must not.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null
+    $root chmod +x "$policy"
+    trap '$root rm -f "$policy"' EXIT
+  fi
+  $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+fi
+
+# A signer that nobody here wrote, for the test that lets it sign.
+signer="${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/signer"
+if [ ! -d "$signer/node_modules/@octokit/webhooks-methods" ]; then
+  mkdir -p "$signer"
+  npm install --silent --no-audit --no-fund --prefix "$signer" @octokit/webhooks-methods@6
+fi
