@@ -188,12 +188,16 @@ pub(super) fn compile_mention(
         return Some(Called::Fixed(Mention::Everyone));
     }
     let Some(name) = text.value.strip_prefix("person:") else {
-        let flaw = Flaw::new(0..text.value.len(), "nobody can be called like that");
+        let flaw = Flaw::new(
+            0..text.value.len(),
+            format!("`{}` calls nobody", text.value),
+        );
         reading.error_in(
             text,
-            flaw.help(
-                "write `person:NAME` (a name of people.toml), `person:#userID` or `everyone`",
-            ),
+            match people.find(&text.value) {
+                Some(_) => flaw.help(format!("did you mean `person:{}`?", text.value)),
+                None => flaw.help("write `person:NAME`, a name of people.toml, or `everyone`"),
+            },
         );
         return None;
     };

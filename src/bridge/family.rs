@@ -352,11 +352,12 @@ fn compile_auth(
         }
         return if wants { Err(()) } else { Ok(None) };
     };
+    let damaged = line.iter().any(|(_, bridge)| bridge.damaged);
     let open_to_all = matches!(scheme(&table), Some("none"));
     if written.secrets.is_empty() && !open_to_all {
         let mistakes = Auth::check(&table);
         let right = mistakes.is_empty();
-        note_mistakes(reading, mistakes, &place, &[]);
+        note_mistakes(reading, mistakes, &place, &[], damaged);
         if !written.routes.is_empty() && !written.routes_damaged {
             let flaw = Flaw::new(
                 written.top.clone(),
@@ -386,7 +387,7 @@ fn compile_auth(
     }
     if !whole {
         // With a part of the secrets only, one that fits no way could not be told from one that is missing.
-        note_mistakes(reading, Auth::check(&table), &place, &[]);
+        note_mistakes(reading, Auth::check(&table), &place, &[], damaged);
         return Err(());
     }
     match Auth::compile(&table, &secrets) {
@@ -395,7 +396,7 @@ fn compile_auth(
             Ok(Some(auth))
         }
         Err(mistakes) => {
-            note_mistakes(reading, mistakes, &place, &written.secrets);
+            note_mistakes(reading, mistakes, &place, &written.secrets, damaged);
             Err(())
         }
     }
@@ -473,10 +474,13 @@ fn note_mistakes(
     mistakes: Vec<Mistake>,
     table: &Range<usize>,
     secrets: &[Text],
+    damaged: bool,
 ) {
     for mistake in mistakes {
         let span = match mistake.at {
             At::Key(_) => mistake.flaw.span.clone(),
+            // In a file of broken syntax nothing can be called missing.
+            At::Table if damaged => continue,
             At::Table => table.clone(),
             At::Secret(number) => secrets
                 .get(number)

@@ -17,6 +17,8 @@ use super::table::Table;
 pub struct Reading<'a> {
     files: RefCell<Vec<Opened<'a>>>,
     problems: RefCell<Vec<Problem>>,
+    /// Lines whose syntax is wrong: what was made of them is a guess, and nothing more is said about them.
+    broken_lines: RefCell<Vec<Range<usize>>>,
 }
 
 #[derive(Debug)]
@@ -48,20 +50,16 @@ impl<'a> Reading<'a> {
             start
         };
         let (table, mistakes) = DeTable::parse_recoverable(text);
-        let mut last_line = None;
+        let mut broken: Vec<Range<usize>> = Vec::new();
         for mistake in &mistakes {
-            let span = mistake.span().unwrap_or(0..0);
-            let line = text
-                .as_bytes()
-                .iter()
-                .take(span.start)
-                .filter(|byte| **byte == b'\n')
-                .count();
+            let span = moved(mistake.span().unwrap_or(0..0), start);
             // The parser goes on after a mistake and may stumble again over the same line.
-            if last_line.replace(line) != Some(line) {
-                self.error(Flaw::new(moved(span, start), mistake.message().to_owned()));
+            if !broken.iter().any(|line| line.contains(&span.start)) {
+                self.error(Flaw::new(span.clone(), mistake.message().to_owned()));
+                broken.push(moved(line_around(text, span.start - start), start));
             }
         }
+        self.broken_lines.borrow_mut().append(&mut broken);
         let span = moved(table.span(), start);
         Table::new(
             self,
@@ -78,6 +76,10 @@ impl<'a> Reading<'a> {
 
     /// Notes a problem at a place of the reading.
     pub fn note(&self, level: Level, flaw: Flaw) {
+        let guessed = |line: &Range<usize>| line.contains(&flaw.span.start);
+        if self.broken_lines.borrow().iter().any(guessed) {
+            return;
+        }
         let files = self.files.borrow();
         let Some(opened) = files
             .iter()
@@ -152,6 +154,20 @@ impl<'a> Reading<'a> {
         problems.dedup();
         problems
     }
+}
+
+/// The line that holds a byte, its end included.
+fn line_around(text: &str, at: usize) -> Range<usize> {
+    let (before, after) = text.as_bytes().split_at(at.min(text.len()));
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let length = after
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(after.len());
+    start..before.len() + length + 1
 }
 
 fn moved(span: Range<usize>, by: usize) -> Range<usize> {

@@ -183,7 +183,7 @@ fn compile_route(
             Some(name) => name.value.clone(),
             None => format!("route {}", index + 1),
         },
-        on: compile_on(reading, written.on.as_deref(), at(), known),
+        on: compile_on(reading, written.on.as_deref(), at(), written.damaged, known),
         when: written
             .when
             .as_ref()
@@ -228,7 +228,13 @@ pub(super) fn compile_messages(
     known: &Known<'_>,
 ) -> Vec<MessageRule> {
     let compile = |written: &WrittenMessage| {
-        let on = compile_on(reading, written.on.as_deref(), written.span.clone(), known);
+        let on = compile_on(
+            reading,
+            written.on.as_deref(),
+            written.span.clone(),
+            false,
+            known,
+        );
         let when = written
             .when
             .as_ref()
@@ -243,9 +249,10 @@ fn compile_on(
     reading: &Reading<'_>,
     written: Option<&[Text]>,
     span: std::ops::Range<usize>,
+    damaged: bool,
     known: &Known<'_>,
 ) -> Option<Kinds> {
-    let written = written?;
+    let written = written.filter(|written| !(damaged && written.is_empty()))?;
     for text in written {
         if let Some(near) = doubt(&text.value, known.kinds) {
             let flaw = Flaw::new(

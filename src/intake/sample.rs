@@ -132,8 +132,8 @@ impl Found {
 
     fn broken(&mut self, sources: &Sources, template: &str, reason: &str, sample: &str) {
         if self.broken.insert((template.to_owned(), reason.to_owned())) {
-            let problem =
-                placed(reason, sources).unwrap_or_else(|| Problem::of_file(template, reason));
+            let problem = placed(reason, sources)
+                .unwrap_or_else(|| Problem::of_file(template, without_place(reason, template)));
             self.problems.push(Problem {
                 help: Some(format!("seen with the sample {sample}")),
                 ..problem
@@ -163,6 +163,12 @@ fn speaks(addressed: &[Addressed<'_>], template: &TemplateName) -> bool {
     addressed
         .iter()
         .any(|to| to.template.as_ref() == Some(template))
+}
+
+fn without_place<'r>(reason: &'r str, template: &str) -> &'r str {
+    let rest = reason.strip_prefix(template);
+    rest.and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(reason)
 }
 
 /// A template's mistake begins with its place, `templates/acme/push.md.hbs:3:7: …`. The rest of the line is what is meant.

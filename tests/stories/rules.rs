@@ -333,6 +333,10 @@ fn check_says_what_is_there_and_how_to_try_it() {
             .to_owned(),
     );
     sources.insert(
+        "templates/acme/ping.json.hbs".to_owned(),
+        "{{event.title}}\n{\"contentType\": 110}".to_owned(),
+    );
+    sources.insert(
         "bridges/samples/acme/broken.http".to_owned(),
         "POST /hooks/acme\nno header\n\n{}".to_owned(),
     );
@@ -364,11 +368,120 @@ fn check_says_what_is_there_and_how_to_try_it() {
     assert!(last.starts_with("2 bridges, 4 routes, "), "{last}");
     assert!(
         last.ends_with(
-            "templates (1 of your own), 2 groups: 2 errors, 1 warning, 1 piece of advice"
+            "templates (2 of your own), 2 groups: 3 errors, 1 warning, 1 piece of advice"
         ),
         "{last}"
     );
     let mut json = checked.to_json();
     json["digest"] = "(a digest)".into();
     insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap());
+}
+
+/// One mistake after another in a bridge that is right otherwise.
+#[test]
+fn each_mistake_is_told_once_at_its_place_and_makes_no_others() {
+    const BRIDGE: &str = "secrets = [\"env:HOOK\"]\n[auth]\nscheme = \"bearer\"\n[event]\nlet.it = 'body.it'\nkind = 'body.kind'\n[[route]]\non = [\"a.*\"]\nto = [\"group:ops\"]\n";
+    let changes = [
+        ("scheme = \"bearer\"", "scheme = bearer"),
+        ("scheme = \"bearer\"", "scheme = \"bearer"),
+        ("scheme = \"bearer\"", "scheme \"bearer\""),
+        ("scheme = \"bearer\"", "scheme = \"baerer\""),
+        ("scheme = \"bearer\"", ""),
+        (
+            "scheme = \"bearer\"",
+            "scheme = \"bearer\"\nformat = \"{hex}\"",
+        ),
+        (
+            "scheme = \"bearer\"",
+            "scheme = \"hmac-sha256\"\nsignature = \"header:x\"\nformat = \"{hex}{base64}\"",
+        ),
+        (
+            "scheme = \"bearer\"",
+            "scheme = \"bearer\"\notherwise = { scheme = \"none\" }",
+        ),
+        ("[auth]", "[auth"),
+        ("[auth]", "[auth]]"),
+        ("[event]", "[event]\n[event]"),
+        ("[event]", "[evnet]"),
+        ("[[route]]", "[[rout]]"),
+        ("[[route]]", "[[route]\n"),
+        ("on = [\"a.*\"]", "on = [\"a.*\""),
+        ("on = [\"a.*\"]", "on = \"a.*\"\non = \"b\""),
+        ("on = [\"a.*\"]", "on = []"),
+        ("on = [\"a.*\"]", "on = [\"\"]"),
+        ("on = [\"a.*\"]", "on = [5]"),
+        ("on = [\"a.*\"]", "when = 'it.x = 5'"),
+        (
+            "on = [\"a.*\"]",
+            "when = '''\n  it.x == 1 &&\n  itt.x == 2'''",
+        ),
+        ("on = [\"a.*\"]", "when = \"it.\\u0078 == itt\""),
+        ("on = [\"a.*\"]", "when = true"),
+        ("on = [\"a.*\"]", "when = ''"),
+        (
+            "on = [\"a.*\"]",
+            "expire = \"-5m\"\nstop = \"yes\"\notherwise = 1",
+        ),
+        ("on = [\"a.*\"]", "push = { title = 5, sond = true }"),
+        (
+            "on = [\"a.*\"]",
+            "mention = [\"alice\", { persn = \"x\" }, { person = \"github:x\" }]",
+        ),
+        (
+            "to = [\"group:ops\"]",
+            "to = [{ group = \"it.x\", person = \"it.y\" }]",
+        ),
+        (
+            "to = [\"group:ops\"]",
+            "to = [\"group:\", \"group:#\", \"person:#\"]",
+        ),
+        ("to = [\"group:ops\"]", "to = [\"groups:ops\"]"),
+        ("to = [\"group:ops\"]", "too = [\"group:ops\"]"),
+        ("to = [\"group:ops\"]", "to = []"),
+        (
+            "to = [\"group:ops\"]",
+            "to = [\"group:ops\"]\n[[route]]\nto = [\"group:ops\"]\non = \"x\"\nstop = true\n[[route]]\non = [\"x\"]\nto = [\"group:ops\"]\n[[route]]\non = [\"x\", \"y\"]\nto = [\"group:ops\"]",
+        ),
+        ("let.it = 'body.it'", "let.it = 5"),
+        ("let.it = 'body.it'", "let = 'body.it'"),
+        (
+            "let.it = 'body.it'",
+            "let.it = 'other'\nlet.other = 'body.x'",
+        ),
+        ("let.it = 'body.it'", "let.event = 'body.it'"),
+        ("kind = 'body.kind'", "kind = 'body.kind"),
+        (
+            "kind = 'body.kind'",
+            "kind = 'matches(body.x, \"(\")'\nseverity = '3'",
+        ),
+        (
+            "secrets = [\"env:HOOK\"]",
+            "secrets = \"env:HOOK\"\nmax_body = 5\nextends = 5",
+        ),
+        ("secrets = [\"env:HOOK\"]", "secrets = [5]"),
+        ("secrets = [\"env:HOOK\"]", "secrets = []"),
+        ("secrets = [\"env:HOOK\"]", "secret = [\"env:HOOK\"]"),
+        ("secrets = [\"env:HOOK\"]", "secrets = [\"env:EMPTY\"]"),
+        (
+            "secrets = [\"env:HOOK\"]",
+            "secrets = [\"env:HOOK\"]\nextends = \"x\"",
+        ),
+    ];
+    let mut lines = Vec::new();
+    for (right, wrong) in changes {
+        assert!(BRIDGE.contains(right), "{right}");
+        let bridge = BRIDGE.replace(right, wrong);
+        let loaded = load(&format!(
+            "\n== openim-bridge.toml\n[groups]\nops = \"1\"\n== bridges/x.toml\n{bridge}"
+        ));
+        lines.push(wrong.to_owned());
+        let found = told(&loaded);
+        lines.extend(
+            found
+                .iter()
+                .filter(|line| !line.contains(" advice: bearer"))
+                .map(|line| format!("    {line}")),
+        );
+    }
+    insta::assert_snapshot!(lines.join("\n"));
 }

@@ -154,6 +154,9 @@ fn way(reader: &mut Reader<'_>, inside: bool) -> Option<Rule> {
 
 fn hmac(reader: &mut Reader<'_>, schemes: &[Text]) -> Option<Rule> {
     let algorithms = algorithms(reader, schemes);
+    if algorithms.is_empty() {
+        return None; // a misspelt scheme may want other keys: nothing can be called missing
+    }
     let shown = shown(reader, "signature", |name| name != Reads::Token);
     let signed = signed(reader);
     let keys = keys(reader);
@@ -195,7 +198,7 @@ fn hmac(reader: &mut Reader<'_>, schemes: &[Text]) -> Option<Rule> {
         reader.wrong("signed", flaw);
     }
     let timestamp = timestamp(reader, in_format(Reads::Timestamp), &signed, &built);
-    if algorithms.is_empty() || signed.is_empty() || keys.is_empty() {
+    if signed.is_empty() || keys.is_empty() {
         return None;
     }
     let hmac = Hmac {
