@@ -107,10 +107,6 @@ pub struct ConsoleSettings {
 pub struct StorageSettings {
     /// The SQLite file.
     pub file: PathBuf,
-    /// How long events and their deliveries are kept; undelivered ones stay.
-    pub keep: Duration,
-    /// How large it may become, in bytes.
-    pub max_size: u64,
 }
 
 /// How deliveries are tried.
@@ -344,14 +340,8 @@ fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettings> {
         }
         _ => Err("an outbox is written like `sqlite:openim-bridge.db`".to_owned()),
     });
-    let keep = section.time("keep");
-    let max_size = section.size("max_size");
     section.finish();
-    Some(StorageSettings {
-        file: file?,
-        keep: keep?,
-        max_size: max_size?,
-    })
+    Some(StorageSettings { file: file? })
 }
 
 fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
@@ -475,10 +465,10 @@ mod tests {
     #[test]
     fn the_environment_sets_single_values_and_nothing_guesses_their_type() {
         let (settings, problems) = read(
-            "[storage]\nkeep = \"7d\"\n",
+            "[delivery]\nhorizon = \"7h\"\n",
             &[
                 ("OPENIM_BRIDGE__STORAGE__URL", "sqlite:/data/outbox.db"),
-                ("OPENIM_BRIDGE__STORAGE__KEEP", "14d"),
+                ("OPENIM_BRIDGE__DELIVERY__HORIZON", "14h"),
                 ("OPENIM_BRIDGE__DELIVERY__PACE", "9"),
                 ("OPENIM_BRIDGE__OPENIM__SEND_AS__ID", "007"),
                 ("OPENIM_BRIDGE__TIME_ZONE", "Asia/Shanghai"),
@@ -487,7 +477,7 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let (settings, surroundings) = settings.unwrap();
         assert_eq!(settings.storage.file, Path::new("/data/outbox.db"));
-        assert_eq!(settings.storage.keep, Duration::from_secs(14 * 86_400));
+        assert_eq!(settings.delivery.horizon, Duration::from_secs(14 * 3600));
         assert_eq!(settings.delivery.pace, 9);
         assert_eq!(settings.openim.send_as.id, "007");
         assert_eq!(surroundings.time_zone.iana_name(), Some("Asia/Shanghai"));
@@ -526,9 +516,9 @@ trusted_proxies = ["10.0.0.0/99", 5]
 [console]
 listen = "0.0.0.0:8081"
 [storage]
-keep = 30
-max_size = "5"
+url = 30
 [delivery]
+horizon = "5"
 pace = "5"
 retry = { first = "1m", longest = "30s" }
 [groups]
@@ -548,8 +538,8 @@ ops = 5
                 "8:20 this is no network; write it like `10.0.0.0/8` or `192.0.2.7`",
                 "8:35 expected a network in quotes, found a whole number",
                 "10:10 beyond this machine the console wants a `token`",
-                "12:8 expected a text, found a whole number",
-                "13:12 `5` is no size; write it like `500KB`, `25MB` or `5GB`",
+                "12:7 expected a text, found a whole number",
+                "14:11 `5` is no span of time; write it like `90s`, `5m`, `1h30m` or `30d`",
                 "15:8 expected a whole number without quotes, found a text",
                 "16:35 the longest wait is shorter than the first",
                 "18:7 expected the group's id in quotes, found a whole number",

@@ -3,13 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
-use crate::bridge::measure::{parse_size, parse_time};
 use crate::bridge::problem::{Flaw, Problem, nearest};
 use crate::bridge::reading::{Reading, Text};
 use crate::bridge::table::{Table, as_text};
@@ -123,16 +121,6 @@ impl<'r, 'a> Section<'r, 'a> {
             Ok(value) => Some(value),
             Err(why) => self.refuse(key, &scalar.from, why),
         }
-    }
-
-    /// A span of time: `30d`.
-    pub fn time(&mut self, key: &'static str) -> Option<Duration> {
-        self.read(key, parse_time)
-    }
-
-    /// A size in bytes: `5GB`.
-    pub fn size(&mut self, key: &'static str) -> Option<u64> {
-        self.read(key, parse_size)
     }
 
     /// A whole number from 1 to `most`.

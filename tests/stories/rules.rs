@@ -132,8 +132,8 @@ const BROKEN: &str = r#"
 [openim]
 secrett = "hunter4"
 secret = "hunter2"
-[storage]
-keep = "forever"
+[delivery]
+horizon = "forever"
 [groups]
 ops = "2839678182"
 ops = "2839678183"
