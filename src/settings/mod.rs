@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
-use toml::de::DeTable;
 use uuid::Uuid;
 
 pub use directory::{SERVICE_FILE, read_directory};
@@ -25,7 +24,7 @@ use crate::bridge::reading::Reading;
 use crate::bridge::table::as_text;
 use crate::bridge::{RuleBook, Surroundings};
 use crate::model::{Secret, SecretRef};
-use section::{Overlay, Section};
+use section::{Layers, Section};
 
 /// The commented default file. It is where the defaults come from, and what `init` writes.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -134,7 +133,6 @@ impl Settings {
         environment: &Environment,
     ) -> (Option<Settings>, Surroundings, Vec<Problem>) {
         let reading = Reading::default();
-        let overlay = Overlay::default();
         let empty = String::new();
         let text = match sources.get(SERVICE_FILE) {
             Some(text) => text,
@@ -146,8 +144,9 @@ impl Settings {
                 &empty
             }
         };
-        let (settings, surroundings) = read_service(&reading, text, sources, environment, &overlay);
-        reading.extend(overlay.unknown(environment));
+        let layers = Layers::of(DEFAULT_FILE, text, environment);
+        let (settings, surroundings) = read_service(&reading, text, sources, environment, &layers);
+        reading.extend(layers.unknown(environment));
         let problems = reading.into_problems();
         let broken = problems.iter().any(|problem| problem.level == Level::Error);
         (settings.filter(|_| !broken), surroundings, problems)
@@ -223,18 +222,10 @@ fn read_service<'a>(
     text: &'a str,
     sources: &Sources,
     environment: &Environment,
-    overlay: &Overlay,
+    layers: &Layers,
 ) -> (Option<Settings>, Surroundings) {
-    let default = DeTable::parse(DEFAULT_FILE)
-        .expect("a test reads the default file")
-        .into_inner();
     let locales = known_locales(sources);
-    let mut file = Section::whole(
-        reading.open(SERVICE_FILE, text),
-        default,
-        environment,
-        overlay,
-    );
+    let mut file = Section::whole(reading.open(SERVICE_FILE, text), layers, environment);
     let locale = file.read("locale", |text| check_locale(text, &locales));
     let time_zone = file.read("time_zone", check_time_zone);
     let openim = read_openim(file.section("openim"));

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use config::{Config, File, FileFormat};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use crate::bridge::problem::{Flaw, Problem, nearest};
-use crate::bridge::reading::{Reading, Text};
+use crate::bridge::reading::Reading;
 use crate::bridge::table::{Table, as_text};
 use crate::model::{Secret, SecretRef};
 
@@ -19,19 +20,20 @@ pub const PREFIX: &str = "OPENIM_BRIDGE__";
 /// Problems about variables are filed under this name.
 pub const VARIABLES: &str = "environment";
 
-/// Notes which variables have a meaning, so that the others can be called unknown.
-#[derive(Default)]
-pub struct Overlay {
-    asked: RefCell<BTreeSet<String>>,
-}
-
 /// A section while it is being read. A key that is wrong gives `None`, and the reason is noted.
 pub struct Section<'r, 'a> {
     table: Table<'r, 'a>,
-    default: Option<DeTable<'static>>,
     path: String,
+    layers: &'r Layers,
     environment: &'r Environment,
-    overlay: &'r Overlay,
+}
+
+/// The commented default file, over it the operator's file, over it the environment. `config` says which value holds;
+/// where it was written is known here only.
+pub struct Layers {
+    merged: Config,
+    /// The variables that have a meaning, so that the others can be called unknown.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 /// A single value and where it comes from.
@@ -50,19 +52,17 @@ enum From {
 }
 
 impl<'r, 'a> Section<'r, 'a> {
-    /// The whole file; `default` is the commented default file.
+    /// The whole file.
     pub fn whole(
         table: Table<'r, 'a>,
-        default: DeTable<'static>,
+        layers: &'r Layers,
         environment: &'r Environment,
-        overlay: &'r Overlay,
     ) -> Section<'r, 'a> {
         Section {
             table,
-            default: Some(default),
             path: String::new(),
+            layers,
             environment,
-            overlay,
         }
     }
 
@@ -71,22 +71,12 @@ impl<'r, 'a> Section<'r, 'a> {
         let reading = self.reading();
         let place = self.table.span();
         let table = self.table.table(key);
-        let default = match self
-            .default
-            .as_ref()
-            .and_then(|table| table.get(key))
-            .map(Spanned::get_ref)
-        {
-            Some(DeValue::Table(table)) => Some(table.clone()),
-            _ => None,
-        };
         Section {
             table: table
                 .unwrap_or_else(|| Table::new(reading, key, Spanned::new(place, DeTable::new()))),
-            default,
             path: format!("{}{key}.", self.path),
+            layers: self.layers,
             environment: self.environment,
-            overlay: self.overlay,
         }
     }
 
@@ -165,49 +155,37 @@ impl<'r, 'a> Section<'r, 'a> {
             .to_ascii_uppercase()
     }
 
-    /// The environment's word, else the file's, else the default. A number is taken as it is written.
+    /// The value that holds, and who wrote it. What the file says is checked also where the environment overrides it.
     fn scalar(&mut self, key: &'static str, expected: &str) -> Option<Scalar> {
         let variable = self.variable(key);
-        self.overlay.asked.borrow_mut().insert(variable.clone());
-        let written = self.table.take(key);
-        if let Some(value) = self.environment.find(&variable) {
-            return Some(Scalar {
-                value: value.to_owned(),
-                from: From::Variable(variable),
-            });
-        }
+        self.layers.asked.borrow_mut().insert(variable.clone());
         let reading = self.reading();
-        match written {
-            Some(value) => match (value.get_ref(), expected) {
-                (DeValue::Integer(number), "a whole number") => Some(Scalar {
-                    value: number.to_string(),
-                    from: From::File(value.span()),
-                }),
+        let mut from = From::Default;
+        if let Some(written) = self.table.take(key) {
+            from = From::File(written.span());
+            match (written.get_ref(), expected) {
+                (DeValue::Integer(_), "a whole number") => {}
                 (DeValue::String(_), "a whole number") => {
                     reading.error(Flaw::new(
-                        value.span(),
+                        written.span(),
                         "expected a whole number without quotes, found a text",
                     ));
-                    None
+                    return None;
                 }
-                _ => {
-                    let Text { value, span } = as_text(reading, value, expected)?;
-                    Some(Scalar {
-                        value,
-                        from: From::File(span),
-                    })
-                }
-            },
-            None => match self.default.as_ref()?.get(key)?.get_ref() {
-                DeValue::String(text) => Some(text.clone().into_owned()),
-                DeValue::Integer(number) => Some(number.to_string()),
-                _ => None,
+                _ => drop(as_text(reading, written, expected)?),
             }
-            .map(|value| Scalar {
-                value,
-                from: From::Default,
-            }),
         }
+        if self.environment.find(&variable).is_some() {
+            from = From::Variable(variable);
+        }
+        let value = self
+            .layers
+            .merged
+            .get_string(&format!("{}{key}", self.path));
+        Some(Scalar {
+            value: value.ok()?,
+            from,
+        })
     }
 
     fn refuse<T>(&self, key: &str, from: &From, why: impl Into<String>) -> Option<T> {
@@ -229,7 +207,32 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 }
 
-impl Overlay {
+impl Layers {
+    /// Lays the three over each other. A file that is no TOML is left out, and variables that cannot be laid over it:
+    /// who reads them says why.
+    pub fn of(default: &str, file: &str, environment: &Environment) -> Layers {
+        let toml = |text: &str| File::from_str(text, FileFormat::Toml);
+        let own = environment.with_prefix(PREFIX);
+        let own = own.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        let variables = config::Environment::with_prefix(PREFIX.trim_end_matches('_'))
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(own.collect()));
+        let default = Config::builder().add_source(toml(default));
+        let with_file = default.clone().add_source(toml(file));
+        let merged = with_file
+            .clone()
+            .add_source(variables.clone())
+            .build()
+            .or_else(|_| with_file.build())
+            .or_else(|_| default.add_source(variables).build())
+            .unwrap_or_default();
+        Layers {
+            merged,
+            asked: RefCell::default(),
+        }
+    }
+
     /// Problems for the variables with our prefix that mean nothing.
     pub fn unknown(&self, environment: &Environment) -> Vec<Problem> {
         let asked = self.asked.borrow();

@@ -33,6 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sha1", &["intake/authenticate"]),
     ("subtle", &["intake/authenticate", "web/"]),
     ("clap", &["cli"]),
+    ("config", &["settings"]),
     ("notify_debouncer_full", &["app"]),
 ];
 
