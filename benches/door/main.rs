@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench door`
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 mod load;
 
 use std::net::{SocketAddr, TcpListener};
@@ -21,6 +23,8 @@ use sha2::Sha256;
 
 const SECRET: &str = "a secret of the benchmark";
 const BODY_BYTES: usize = 9 * 1024;
+/// Between two webhooks whose way is timed: slower than the pace of a conversation, 5 per second.
+const PAUSE: Duration = Duration::from_millis(230);
 const SPAN: Duration = Duration::from_secs(5);
 const SAMPLE: &str = include_str!("../../bridges/samples/github/034-workflow-failed.http");
 
@@ -173,7 +177,8 @@ fn ms(span: Duration) -> f64 {
 }
 
 async fn compare() {
-    let sandbox = Sandbox::start_anywhere(Family::Main, Clock::system()).expect("a sandbox");
+    let clock = Clock::system();
+    let sandbox = Sandbox::start_anywhere(Family::Main, clock.clone()).expect("a sandbox");
     sandbox.add_bot("bridge_bot", "Bridge");
     for group in ["ops", "dev"] {
         sandbox.register("u1", "U1");
@@ -189,7 +194,7 @@ async fn compare() {
     );
 
     let (service, ready) = start_service(place.path());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    clock.sleep(Duration::from_millis(500)).await;
     let idle = resident(service.child.id());
 
     println!("webhook to chat server, one after another:");
@@ -200,7 +205,7 @@ async fn compare() {
         load::one(service.address, "/hooks/github", &headers, &body).await;
         sandbox.wait_for(&ops, count).await;
         times.push(began.elapsed());
-        tokio::time::sleep(Duration::from_millis(230)).await;
+        clock.sleep(PAUSE).await;
     }
     times.sort();
     println!(

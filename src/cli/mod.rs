@@ -101,7 +101,6 @@ pub fn main() -> ExitCode {
 }
 
 /// Says something to the person at the command line.
-#[expect(clippy::print_stdout, reason = "this is what a command answers")]
 fn say(text: &str) {
     anstream::println!("{text}");
 }
@@ -119,13 +118,11 @@ fn exit_code(answer: anyhow::Result<bool>) -> ExitCode {
 }
 
 /// Says why a command did not do it, with the chain of causes.
-#[expect(clippy::print_stderr, reason = "this is what a command answers")]
 fn say_error(error: &anyhow::Error) {
     anstream::eprintln!("error: {error:#}");
 }
 
 /// Shows the problems of a directory.
-#[expect(clippy::print_stderr, reason = "this is what a command answers")]
 fn say_problems(problems: &[Problem], sources: &Sources) {
     anstream::eprint!("{}", show(problems, sources, true));
 }
