@@ -8,8 +8,10 @@
 
 mod at_the_server;
 mod auth;
+mod corpus;
 mod deliver;
 mod events;
+mod expectations;
 mod faulty;
 mod floors;
 mod openim;
@@ -20,3 +22,4 @@ mod sandbox;
 mod sandbox_replay;
 mod service;
 mod stage;
+mod shipped;

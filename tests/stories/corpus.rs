@@ -1,0 +1,253 @@
+//! The shipped templates over what GitHub and Alertmanager really send, and over the samples.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use openim_bridge::intake::Request;
+use openim_bridge::model::Timestamp;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::expectations::{Expectations, shows};
+use crate::shipped::{LOCALES, Shipped, Spoken, Told};
+
+/// A message stays shorter than this, in characters.
+const LONGEST: usize = 4_000;
+/// How many characters beside a word tell whose it is.
+const AROUND: usize = 3;
+/// The least share of what the peer shows that our messages show too.
+const SHARE: f64 = 0.8;
+
+/// The folder with the corpus; tests that need it are skipped without it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests find the corpus by the environment"
+)]
+fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("OPENIM_BRIDGE_SHARED").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: OPENIM_BRIDGE_SHARED is not set");
+    }
+    folder
+}
+
+struct Case {
+    name: String,
+    request: Request,
+    body: Value,
+    facts: Vec<String>,
+}
+
+fn cases(bridge: &str) -> Option<Vec<Case>> {
+    let folder = shared()?.join("corpus/cases").join(bridge);
+    let mut cases: Vec<Case> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| {
+            let path = file.unwrap().path();
+            let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            read(path.file_stem().unwrap().display().to_string(), &case)
+        })
+        .collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(cases)
+}
+
+fn read(name: String, case: &Value) -> Case {
+    let mut headers = HeaderMap::new();
+    for (name, value) in case["headers"].as_object().into_iter().flatten() {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let value = HeaderValue::from_str(value.as_str().unwrap_or_default()).unwrap();
+        headers.insert(name, value);
+    }
+    let body = match case["raw"].as_str() {
+        Some(raw) => raw.to_owned(),
+        None => case["body"].to_string(),
+    };
+    let facts = case["expect"]["facts"].as_array().into_iter().flatten();
+    Case {
+        name,
+        request: Request {
+            method: Method::POST,
+            target: case["path"].as_str().unwrap_or("/hooks/it").to_owned(),
+            rest: String::new(),
+            headers,
+            body: Bytes::from(body),
+            peer: None,
+        },
+        body: case["body"].clone(),
+        facts: facts
+            .filter_map(|fact| fact.as_str().map(str::to_owned))
+            .collect(),
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+#[test]
+fn every_template_says_what_a_reader_needs_of_what_senders_send() {
+    let shipped = Shipped::open();
+    let expectations = Expectations::read();
+    let mut failures = Vec::new();
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    let mut silent: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut shown, mut facts, mut lacking) = (0, 0, Vec::new());
+    for bridge in ["github", "alertmanager"] {
+        let Some(cases) = cases(bridge) else { return };
+        for case in cases {
+            let Told { event, messages } = shipped.tell(bridge, case.request, now());
+            let kind = format!("{bridge}/{}", event.kind);
+            if messages.is_empty() {
+                *silent.entry(kind).or_default() += 1;
+                continue;
+            }
+            *told.entry(kind.clone()).or_default() += 1;
+            for said in &messages {
+                let mut wrong = unfit(said, &case.body);
+                let missing = expectations.missing(bridge, &event.kind, &event.body, &said.plain);
+                wrong.extend(missing);
+                let place = format!("{} ({})", case.name, said.locale);
+                failures.extend(wrong.iter().map(|wrong| format!("{place}: {wrong}")));
+            }
+            let lacks = case.facts.iter();
+            let lacks = lacks.filter(|fact| !shows(&messages[0].plain, fact));
+            let lacks: Vec<_> = lacks.map(|fact| format!("{kind}: {fact}")).collect();
+            facts += case.facts.len();
+            shown += case.facts.len() - lacks.len();
+            lacking.extend(lacks);
+        }
+    }
+
+    let share = shown as f64 / f64::from(u32::try_from(facts).unwrap());
+    eprintln!("{} kinds with a message: {told:?}", told.len());
+    eprintln!("{} kinds silent by choice: {silent:?}", silent.len());
+    eprintln!("facts shown: {shown} of {facts} ({share:.3}); not shown: {lacking:#?}");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(share >= SHARE, "{share:.3} of the facts are shown");
+}
+
+/// What no message may be or hold, whatever its payload.
+fn unfit(said: &Spoken, body: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if said.preview.is_empty() || said.preview.lines().count() > 1 {
+        wrong.push("its preview is not one line".to_owned());
+    }
+    for (face, text) in [("markdown", &said.markdown), ("plain", &said.plain)] {
+        if text.trim().is_empty() {
+            wrong.push(format!("its {face} face is empty"));
+        }
+        let length = text.chars().count();
+        if length >= LONGEST {
+            wrong.push(format!("its {face} face has {length} characters"));
+        }
+        wrong.extend(stray_words(text, body).map(|word| format!("its {face} face says {word}")));
+    }
+    wrong
+}
+
+/// What a template says that forgot to ask whether there is a value, or how to say it. Such words may stand in a sender's own
+/// sentence: where they do, with the same letters before or behind them, they are not ours.
+fn stray_words<'a>(text: &'a str, body: &'a Value) -> impl Iterator<Item = &'a str> {
+    let stray =
+        Regex::new(r"\[object\]|\bnull\b|\bundefined\b|\d{4}-\d\d-\d\dT\d\d:\d\d\S*").unwrap();
+    let found: Vec<_> = stray.find_iter(text).collect();
+    found.into_iter().filter_map(move |found| {
+        let before = text[..found.start()].char_indices().rev().nth(AROUND - 1);
+        let before = text[before.map_or(0, |(at, _)| at)..found.end()].trim();
+        let behind = text[found.end()..].char_indices().nth(AROUND);
+        let behind = behind.map_or(text.len(), |(at, _)| found.end() + at);
+        let behind = text[found.start()..behind].trim();
+        let mut sides = [before, behind].into_iter();
+        let quoted = sides.any(|side| side.len() > found.len() && holds(body, side));
+        (!quoted).then_some(found.as_str())
+    })
+}
+
+fn holds(value: &Value, words: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(words),
+        Value::Array(items) => items.iter().any(|item| holds(item, words)),
+        Value::Object(fields) => fields.values().any(|field| holds(field, words)),
+        _ => false,
+    }
+}
+
+#[test]
+fn a_word_of_the_sender_is_told_from_a_slip_of_the_template() {
+    let body = serde_json::json!({"title": "a null pointer here", "at": "2026-03-12T01:00:00Z"});
+    let stray = |text| stray_words(text, &body).collect::<Vec<_>>();
+    assert_eq!(stray("x: a null pointer here"), Vec::<&str>::new());
+    assert_eq!(stray("by null on main"), ["null"]);
+    assert_eq!(
+        stray("since 2026-03-12T01:00:00Z."),
+        ["2026-03-12T01:00:00Z."]
+    );
+}
+
+#[test]
+fn every_template_has_a_sample_and_a_list_of_what_it_must_say() {
+    let shipped = Shipped::open();
+    let expectations = Expectations::read();
+    let templates = &shipped.book.templates;
+    let mut spoken = BTreeSet::new();
+    for (bridge, name, request) in shipped.samples() {
+        let kind = shipped.tell(&bridge, request, now()).event.kind;
+        if let Some(template) = templates.find(&[&bridge], &kind) {
+            spoken.insert(template.name);
+            let listed = expectations.knows(&bridge, &kind);
+            assert!(listed, "no list for {bridge}/{kind} of {name}");
+        }
+    }
+
+    let names = templates.names().into_iter().map(|template| template.name);
+    let unspoken: Vec<_> = names.filter(|name| !spoken.contains(name)).collect();
+    assert!(unspoken.is_empty(), "no sample for {unspoken:?}");
+    for (bridge, kind) in expectations.kinds() {
+        let template = templates.find(&[bridge], kind);
+        assert!(template.is_some(), "no template for {bridge}/{kind}");
+    }
+}
+
+#[test]
+fn every_sample_says_what_a_reader_needs() {
+    let shipped = Shipped::open();
+    let expectations = Expectations::read();
+    let mut failures = Vec::new();
+    for (bridge, name, request) in shipped.samples() {
+        let Told { event, messages } = shipped.tell(&bridge, request, now());
+        for said in messages {
+            let mut wrong = unfit(&said, &event.body);
+            wrong.extend(expectations.missing(&bridge, &event.kind, &event.body, &said.plain));
+            wrong.extend(said.absent);
+            let place = format!("{name} ({})", said.locale);
+            failures.extend(wrong.iter().map(|wrong| format!("{place}: {wrong}")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What people read, one after the other: a change of a template or a word is seen as what it changes for a reader.
+#[test]
+fn the_samples_tell_a_story_that_people_read() {
+    let shipped = Shipped::open();
+    let evening = "2026-03-12T18:00:00Z".parse().unwrap();
+    let mut stories = LOCALES.map(|_| String::new());
+    for (bridge, name, request) in shipped.samples() {
+        let Told { event, messages } = shipped.tell(&bridge, request, evening);
+        for (number, story) in stories.iter_mut().enumerate() {
+            let said = messages
+                .get(number)
+                .map_or("(silent by choice)".to_owned(), |said| {
+                    format!("{}\n‹{}›", said.plain, said.preview)
+                });
+            writeln!(story, "── {bridge}/{name}: {}\n{said}\n", event.kind).unwrap();
+        }
+    }
+    for (locale, story) in LOCALES.iter().zip(stories) {
+        insta::assert_snapshot!(format!("story_{locale}"), story);
+    }
+}
