@@ -69,10 +69,16 @@ fn is_same(one: &Mention, other: &Mention) -> bool {
     }
 }
 
-/// One line of the first words.
+/// One line of the first words: the lines one after the other, without the signs of lists and quotes.
 fn preview(words: &str) -> String {
-    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    cut(&line, LONGEST_PREVIEW)
+    let lines: Vec<String> = words
+        .lines()
+        .map(|line| line.trim_start_matches(['>', ' ']))
+        .map(|line| line.strip_prefix("- ").unwrap_or(line))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.is_empty())
+        .collect();
+    cut(&lines.join(" · "), LONGEST_PREVIEW)
 }
 
 /// At most `most` characters; a longer text ends with `…`.

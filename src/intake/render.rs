@@ -317,12 +317,12 @@ mod tests {
                         "**octocat** pushed to [acme/app main](https://example.com/a)\n\n- \\*one\\*\n- two".into()
                     ),
                     plain: "octocat pushed to acme/app main: https://example.com/a\n\n- *one*\n- two".into(),
-                    preview: "octocat pushed to acme/app main - *one* - two".into(),
+                    preview: "octocat pushed to acme/app main · *one* · two".into(),
                     mentions: vec![],
                 },
                 push: Push::On {
                     title: "acme/app main".into(),
-                    text: "octocat pushed to acme/app main - *one* - two".into(),
+                    text: "octocat pushed to acme/app main · *one* · two".into(),
                     sound: true,
                 },
                 template: "a/push.md.hbs".into(),

@@ -120,6 +120,13 @@ struct Walk {
     html: String,
 }
 
+/// Whether an empty line stands before `at`, behind the signs of a quote or not.
+fn follows_blank_line(markdown: &str, at: usize) -> bool {
+    let before = &markdown[..at];
+    let written = before.trim_end_matches([' ', '\t', '>', '\n']);
+    before[written.len()..].matches('\n').count() > 1
+}
+
 impl Walk {
     fn new(addresses: bool) -> Walk {
         Walk {
@@ -138,6 +145,10 @@ impl Walk {
 
     fn read(mut self, markdown: &str) -> String {
         for (event, range) in Parser::new_ext(markdown, options()).into_offset_iter() {
+            if let Event::Start(_) | Event::Rule = event {
+                // Close together in the source is close together on the screen.
+                self.gap &= follows_blank_line(markdown, range.start);
+            }
             match event {
                 Event::Start(tag) => self.open(tag),
                 Event::End(tag) => self.close(tag),
@@ -391,7 +402,6 @@ mod tests {
         let markdown = "# Head\nfirst **bold** `code`\nsecond\n\n- one\n- two\n  more\n  1. deep\n\n> said\n> so\n\n```\n  let x;\n\ny\n```\nend \\*";
         insta::assert_snapshot!(plain(markdown), @r"
         Head
-
         first bold code
         second
 
@@ -406,7 +416,6 @@ mod tests {
           let x;
 
         y
-
         end *
         ");
     }
