@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use openim_bridge::intake::Request;
 use openim_bridge::model::Timestamp;
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::expectations::{Expectations, shows};
 use crate::shipped::{LOCALES, Shipped, Spoken, Told};
@@ -99,7 +100,9 @@ fn every_template_says_what_a_reader_needs_of_what_senders_send() {
     for bridge in ["github", "alertmanager"] {
         let Some(cases) = cases(bridge) else { return };
         for case in cases {
-            let Told { event, messages } = shipped.tell(bridge, case.request, now());
+            let Told {
+                event, messages, ..
+            } = shipped.tell(bridge, case.request, now());
             let kind = format!("{bridge}/{}", event.kind);
             if messages.is_empty() {
                 *silent.entry(kind).or_default() += 1;
@@ -110,6 +113,7 @@ fn every_template_says_what_a_reader_needs_of_what_senders_send() {
                 let mut wrong = unfit(said, &case.body);
                 let missing = expectations.missing(bridge, &event.kind, &event.body, &said.plain);
                 wrong.extend(missing);
+                wrong.extend(said.absent.iter().cloned());
                 let place = format!("{} ({})", case.name, said.locale);
                 failures.extend(wrong.iter().map(|wrong| format!("{place}: {wrong}")));
             }
@@ -149,12 +153,15 @@ fn unfit(said: &Spoken, body: &Value) -> Vec<String> {
     wrong
 }
 
+static STRAY: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\[object\]|\bnull\b|\bundefined\b|\d{4}-\d\d-\d\dT\d\d:\d\d\S*").unwrap()
+});
+
 /// What a template says that forgot to ask whether there is a value, or how to say it. Such words may stand in a sender's own
-/// sentence: where they do, with the same letters before or behind them, they are not ours.
+/// sentence: where they do, with the same letters before or behind them, they are not ours; nor are they where a JSON is
+/// shown as it came.
 fn stray_words<'a>(text: &'a str, body: &'a Value) -> impl Iterator<Item = &'a str> {
-    let stray =
-        Regex::new(r"\[object\]|\bnull\b|\bundefined\b|\d{4}-\d\d-\d\dT\d\d:\d\d\S*").unwrap();
-    let found: Vec<_> = stray.find_iter(text).collect();
+    let found: Vec<_> = STRAY.find_iter(text).collect();
     found.into_iter().filter_map(move |found| {
         let before = text[..found.start()].char_indices().rev().nth(AROUND - 1);
         let before = text[before.map_or(0, |(at, _)| at)..found.end()].trim();
@@ -162,7 +169,9 @@ fn stray_words<'a>(text: &'a str, body: &'a Value) -> impl Iterator<Item = &'a s
         let behind = behind.map_or(text.len(), |(at, _)| found.end() + at);
         let behind = text[found.start()..behind].trim();
         let mut sides = [before, behind].into_iter();
-        let quoted = sides.any(|side| side.len() > found.len() && holds(body, side));
+        let quoted = sides.any(|side| {
+            side.len() > found.len() && (holds(body, side) || body.to_string().contains(side))
+        });
         (!quoted).then_some(found.as_str())
     })
 }
@@ -178,7 +187,7 @@ fn holds(value: &Value, words: &str) -> bool {
 
 #[test]
 fn a_word_of_the_sender_is_told_from_a_slip_of_the_template() {
-    let body = serde_json::json!({"title": "a null pointer here", "at": "2026-03-12T01:00:00Z"});
+    let body = json!({"title": "a null pointer here", "at": "2026-03-12T01:00:00Z"});
     let stray = |text| stray_words(text, &body).collect::<Vec<_>>();
     assert_eq!(stray("x: a null pointer here"), Vec::<&str>::new());
     assert_eq!(stray("by null on main"), ["null"]);
@@ -218,7 +227,9 @@ fn every_sample_says_what_a_reader_needs() {
     let expectations = Expectations::read();
     let mut failures = Vec::new();
     for (bridge, name, request) in shipped.samples() {
-        let Told { event, messages } = shipped.tell(&bridge, request, now());
+        let Told {
+            event, messages, ..
+        } = shipped.tell(&bridge, request, now());
         for said in messages {
             let mut wrong = unfit(&said, &event.body);
             wrong.extend(expectations.missing(&bridge, &event.kind, &event.body, &said.plain));
@@ -230,6 +241,53 @@ fn every_sample_says_what_a_reader_needs() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+#[test]
+fn a_field_that_is_missing_or_strange_breaks_no_message() {
+    let shipped = Shipped::open();
+    let mut failures = Vec::new();
+    for (bridge, name, request) in shipped.samples() {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        for place in places(&body, "", 3) {
+            for strange in [Value::Null, 7.into()] {
+                let mut body = body.clone();
+                *body.pointer_mut(&place).unwrap() = strange.clone();
+                let mut request = request.clone();
+                request.body = Bytes::from(body.to_string());
+                for said in shipped.tell_anyway(&bridge, request, now()).messages {
+                    let wrong = unfit(&said, &body).into_iter();
+                    let wrong = wrong.map(|wrong| format!("{name}: {place} is {strange}: {wrong}"));
+                    failures.extend(wrong);
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The pointers to all fields down to a depth; of a list only to its first item.
+fn places(value: &Value, here: &str, depth: usize) -> Vec<String> {
+    let inside: Vec<(String, &Value)> = match value {
+        _ if depth == 0 => Vec::new(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (format!("{here}/{name}"), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .take(1)
+            .map(|value| (format!("{here}/0"), value))
+            .collect(),
+        _ => Vec::new(),
+    };
+    inside
+        .into_iter()
+        .flat_map(|(place, value)| {
+            let deeper = places(value, &place, depth - 1);
+            std::iter::once(place).chain(deeper)
+        })
+        .collect()
+}
+
 /// What people read, one after the other: a change of a template or a word is seen as what it changes for a reader.
 #[test]
 fn the_samples_tell_a_story_that_people_read() {
@@ -237,7 +295,9 @@ fn the_samples_tell_a_story_that_people_read() {
     let evening = "2026-03-12T18:00:00Z".parse().unwrap();
     let mut stories = LOCALES.map(|_| String::new());
     for (bridge, name, request) in shipped.samples() {
-        let Told { event, messages } = shipped.tell(&bridge, request, evening);
+        let Told {
+            event, messages, ..
+        } = shipped.tell(&bridge, request, evening);
         for (number, story) in stories.iter_mut().enumerate() {
             let said = messages
                 .get(number)
