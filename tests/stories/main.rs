@@ -21,5 +21,5 @@ mod rules;
 mod sandbox;
 mod sandbox_replay;
 mod service;
-mod stage;
 mod shipped;
+mod stage;
