@@ -99,3 +99,56 @@ pub fn doubt<'k>(glob: &str, known: &[&'k str]) -> Option<Option<&'k str>> {
     }
     Some(nearest(&word, known.iter().map(|kind| first(kind))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(globs: &[&str]) -> Option<Kinds> {
+        let text = |glob: &&str| Text {
+            value: (*glob).to_owned(),
+            span: 0..0,
+        };
+        let texts: Vec<Text> = globs.iter().map(text).collect();
+        Kinds::compile(&Reading::default(), &texts, 0..0)
+    }
+
+    #[test]
+    fn a_star_also_stands_for_dots_and_case_does_not_matter() {
+        let kinds = kinds(&["pull_request.*", "{push,create}", "Alert.Firing"]).unwrap();
+        for kind in [
+            "pull_request.opened",
+            "pull_request.a.b",
+            "push",
+            "create",
+            "alert.firing",
+        ] {
+            assert!(kinds.contain(kind), "{kind}");
+        }
+        for kind in ["pull_request", "pushed", "alert", ""] {
+            assert!(!kinds.contain(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn one_covers_another_only_when_that_is_certain() {
+        let covers =
+            |one: &[&str], other: &[&str]| kinds(one).unwrap().cover(&kinds(other).unwrap());
+        assert!(covers(&["*"], &["a.*", "b"]));
+        assert!(covers(&["a.*", "b"], &["b", "a.x"]));
+        assert!(covers(&["a.*"], &["a.*"]));
+        assert!(!covers(&["a.*"], &["a*"]));
+        assert!(!covers(&["a.*"], &["a.x", "b"]));
+    }
+
+    #[test]
+    fn only_a_first_word_that_nobody_knows_is_doubted() {
+        let known = ["pull_request.opened", "push"];
+        assert_eq!(doubt("pul_request.*", &known), Some(Some("pull_request")));
+        assert_eq!(doubt("zebra", &known), Some(None));
+        for fine in ["pull_request.closed", "push", "pu*", "*", "{a,b}"] {
+            assert_eq!(doubt(fine, &known), None, "{fine}");
+        }
+        assert_eq!(doubt("zebra", &[]), None);
+    }
+}

@@ -148,6 +148,11 @@ impl RuleBook {
         );
         reading.extend(idle_samples(sources, &bridges));
 
+        if !reading.has_errors() {
+            // A bridge that is left out for its errors would make its folders look idle.
+            reading.extend(idle_templates(sources, &templates, &bridges));
+        }
+
         let problems = reading.into_problems();
         let broken = problems.iter().any(|problem| problem.level == Level::Error);
         let book = (!broken).then(|| RuleBook {
@@ -192,6 +197,45 @@ fn idle_samples(sources: &Sources, bridges: &BTreeMap<String, Arc<Bridge>>) -> V
         )
     };
     idle.map(problem).collect()
+}
+
+/// A template of a folder that no bridge looks into, and that no route names, would silently not speak.
+fn idle_templates(
+    sources: &Sources,
+    templates: &Templates,
+    bridges: &BTreeMap<String, Arc<Bridge>>,
+) -> Vec<Problem> {
+    let folders: BTreeSet<&str> = bridges
+        .values()
+        .flat_map(|bridge| bridge.template_folders.iter().map(String::as_str))
+        .collect();
+    let by_routes = bridges.values().flat_map(|bridge| {
+        let messages = bridge.messages.iter().map(|message| &message.template);
+        let routes = bridge
+            .routes
+            .iter()
+            .filter_map(|route| route.template.as_ref());
+        messages.chain(routes)
+    });
+    let named: BTreeSet<String> = by_routes.map(|template| template.path()).collect();
+    let mut problems = Vec::new();
+    for template in templates.names() {
+        let folder = template.name.split('/').next().unwrap_or_default();
+        let path = template.path();
+        let own = sources.contains_key(&path);
+        if own && !folders.contains(folder) && !named.contains(&path) {
+            let near = problem::nearest(folder, folders.iter().copied());
+            problems.push(Problem {
+                level: Level::Warning,
+                help: Some(match near {
+                    Some(near) => format!("did you mean the folder `templates/{near}`?"),
+                    None => "templates stand in a folder with their bridge's name".to_owned(),
+                }),
+                ..Problem::of_file(path, "no bridge and no route uses this template")
+            });
+        }
+    }
+    problems
 }
 
 /// The first half of a SHA-256 over all paths and texts, in hex. Lengths go in too, so that no text can pass for a path.

@@ -130,6 +130,12 @@ impl<'a> Reading<'a> {
         self.problems.borrow_mut().extend(problems);
     }
 
+    /// Whether an error was noted so far.
+    pub fn has_errors(&self) -> bool {
+        let problems = self.problems.borrow();
+        problems.iter().any(|problem| problem.level == Level::Error)
+    }
+
     /// How many problems were noted so far.
     pub fn count(&self) -> usize {
         self.problems.borrow().len()

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::online::{self, Finding, Named, ask_server};
 use super::post_line::curl_line;
-use crate::bridge::destination::Destination;
+use crate::bridge::destination::{Destination, What};
 use crate::bridge::problem::{Level, Problem, Sources, show};
 use crate::bridge::route::Route;
 use crate::bridge::{Bridge, RuleBook};
@@ -309,6 +309,14 @@ fn leads(route: &Route) -> String {
         " → "
     });
     said.push_str(&to);
+    let to_a_group = |to: &Destination| match to {
+        Destination::Fixed { conversation, .. } => matches!(conversation, Conversation::Group(_)),
+        Destination::Computed { what, .. } => *what == What::Group,
+    };
+    if !route.mention.is_empty() && route.to.iter().any(to_a_group) {
+        // OpenIM's message with mentions (contentType 106) knows no Markdown.
+        said.push_str(", calling people, so in plain text");
+    }
     if route.stop {
         said.push_str(", then stop");
     }

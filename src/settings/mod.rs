@@ -3,27 +3,28 @@
 
 mod directory;
 mod environment;
+mod loaded;
 mod section;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
-use uuid::Uuid;
 
 pub use directory::{SERVICE_FILE, read_directory};
 pub use environment::Environment;
+pub use loaded::Loaded;
 pub use section::{PREFIX, VARIABLES};
 
+use crate::bridge::Surroundings;
 use crate::bridge::group::{check_locale, check_time_zone, known_locales, read_groups};
 use crate::bridge::measure::parse_time;
 use crate::bridge::problem::{Flaw, Level, Problem, Sources};
 use crate::bridge::reading::Reading;
 use crate::bridge::table::as_text;
-use crate::bridge::{RuleBook, Surroundings};
-use crate::model::{Secret, SecretRef};
+use crate::model::Secret;
 use section::{Layers, Section};
 
 /// The commented default file. It is where the defaults come from, and what `init` writes.
@@ -42,19 +43,6 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// How deliveries are tried.
     pub delivery: DeliverySettings,
-}
-
-/// A directory, read and compiled.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Its texts.
-    pub sources: Sources,
-    /// What needs a restart; `None` when something in it is wrong.
-    pub settings: Option<Settings>,
-    /// What is replaced as a whole; `None` when something in it is wrong.
-    pub book: Option<RuleBook>,
-    /// Everything that is wrong or worth knowing, by file and place.
-    pub problems: Vec<Problem>,
 }
 
 /// The chat server and who speaks there.
@@ -150,70 +138,6 @@ impl Settings {
         let problems = reading.into_problems();
         let broken = problems.iter().any(|problem| problem.level == Level::Error);
         (settings.filter(|_| !broken), surroundings, problems)
-    }
-}
-
-impl Loaded {
-    /// Reads, checks and compiles a whole directory.
-    pub fn read(directory: &Path, environment: &Environment) -> Loaded {
-        let (sources, problems) = read_directory(directory);
-        let mut loaded = Loaded::compile(sources, environment);
-        loaded.problems.splice(0..0, problems);
-        let broken = loaded
-            .problems
-            .iter()
-            .any(|problem| problem.level == Level::Error);
-        // A file that could not be read may hold a route or a setting: without it nothing is whole.
-        if broken {
-            loaded.book = None;
-        }
-        loaded
-    }
-
-    /// The same with the texts of a directory at hand.
-    pub fn compile(sources: Sources, environment: &Environment) -> Loaded {
-        let (settings, surroundings, mut problems) = Settings::read(&sources, environment);
-        let secrets = |reference: &SecretRef| environment.secret(reference);
-        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
-        problems.extend(found);
-        let broken = problems.iter().any(|problem| problem.level == Level::Error);
-        Loaded {
-            book: book.filter(|_| !broken),
-            sources,
-            settings,
-            problems,
-        }
-    }
-
-    /// As much as `try` needs: where there is no service file, the shipped bridges; what only running needs may be
-    /// missing. A secret that is not there is replaced by one that nothing fits.
-    pub fn for_a_look(directory: &Path, environment: &Environment) -> Loaded {
-        let (sources, mut problems) = match directory.join(SERVICE_FILE).exists() {
-            true => read_directory(directory),
-            false => Default::default(),
-        };
-        let (settings, surroundings, _) = Settings::read(&sources, environment);
-        let secrets = |reference: &SecretRef| {
-            let nothing_fits = || Secret::new(Uuid::new_v4().as_bytes().as_slice());
-            Ok(environment
-                .secret(reference)
-                .unwrap_or_else(|_| nothing_fits()))
-        };
-        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
-        problems.extend(found);
-        Loaded {
-            sources,
-            settings,
-            book,
-            problems,
-        }
-    }
-
-    /// Whether something is wrong, so that the directory cannot be used.
-    pub fn is_broken(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.level == Level::Error)
     }
 }
 
@@ -400,6 +324,8 @@ fn check_address(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn read(

@@ -159,25 +159,16 @@ impl<'r, 'a> Section<'r, 'a> {
     fn scalar(&mut self, key: &'static str, expected: &str) -> Option<Scalar> {
         let variable = self.variable(key);
         self.layers.asked.borrow_mut().insert(variable.clone());
-        let reading = self.reading();
-        let mut from = From::Default;
-        if let Some(written) = self.table.take(key) {
-            from = From::File(written.span());
-            match (written.get_ref(), expected) {
-                (DeValue::Integer(_), "a whole number") => {}
-                (DeValue::String(_), "a whole number") => {
-                    reading.error(Flaw::new(
-                        written.span(),
-                        "expected a whole number without quotes, found a text",
-                    ));
-                    return None;
-                }
-                _ => drop(as_text(reading, written, expected)?),
-            }
+        let mut written = None;
+        if let Some(value) = self.table.take(key) {
+            written = Some(self.written(value, expected)?);
         }
-        if self.environment.find(&variable).is_some() {
-            from = From::Variable(variable);
-        }
+        let from = match self.environment.find(&variable) {
+            Some(_) => From::Variable(variable),
+            // A file with a mistake in its syntax is no layer, and what can be read of it is checked all the same.
+            None if written.is_some() => return written,
+            None => From::Default,
+        };
         let value = self
             .layers
             .merged
@@ -185,6 +176,24 @@ impl<'r, 'a> Section<'r, 'a> {
         Some(Scalar {
             value: value.ok()?,
             from,
+        })
+    }
+
+    /// The file's value; notes that it is of another type. A number is taken as it is written.
+    fn written(&self, value: Spanned<DeValue<'_>>, expected: &str) -> Option<Scalar> {
+        let span = value.span();
+        let value = match (value.get_ref(), expected) {
+            (DeValue::Integer(number), "a whole number") => number.to_string(),
+            (DeValue::String(_), "a whole number") => {
+                let message = "expected a whole number without quotes, found a text";
+                self.reading().error(Flaw::new(span, message));
+                return None;
+            }
+            _ => as_text(self.reading(), value, expected)?.value,
+        };
+        Some(Scalar {
+            value,
+            from: From::File(span),
         })
     }
 

@@ -485,3 +485,13 @@ fn each_mistake_is_told_once_at_its_place_and_makes_no_others() {
     }
     insta::assert_snapshot!(lines.join("\n"));
 }
+
+#[test]
+fn a_template_that_nothing_uses_is_told() {
+    let text =
+        format!("{RIGHT}\n== templates/acmee/push.md.hbs\nx\n== templates/lost/_part.md.hbs\nx\n");
+    let told = told(&load(&text));
+    let idle = "templates/acmee/push.md.hbs warning: no bridge and no route uses this template (did you mean the folder `templates/acme`?)";
+    assert_eq!(told.last().unwrap(), idle);
+    assert_eq!(told.len(), 2, "{told:#?}");
+}

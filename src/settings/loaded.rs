@@ -1,0 +1,87 @@
+//! A whole directory, read, checked and compiled.
+
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::{Environment, SERVICE_FILE, Settings, read_directory};
+use crate::bridge::RuleBook;
+use crate::bridge::problem::{Level, Problem, Sources};
+use crate::model::{Secret, SecretRef};
+
+/// A directory, read and compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its texts.
+    pub sources: Sources,
+    /// What needs a restart; `None` when something in it is wrong.
+    pub settings: Option<Settings>,
+    /// What is replaced as a whole; `None` when something in it is wrong.
+    pub book: Option<RuleBook>,
+    /// Everything that is wrong or worth knowing, by file and place.
+    pub problems: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Reads, checks and compiles a whole directory.
+    pub fn read(directory: &Path, environment: &Environment) -> Loaded {
+        let (sources, problems) = read_directory(directory);
+        let mut loaded = Loaded::compile(sources, environment);
+        loaded.problems.splice(0..0, problems);
+        // A file that could not be read may hold a route or a setting: without it nothing is whole.
+        if loaded.is_broken() {
+            loaded.book = None;
+        }
+        loaded
+    }
+
+    /// The same with the texts of a directory at hand.
+    pub fn compile(sources: Sources, environment: &Environment) -> Loaded {
+        let (settings, surroundings, mut problems) = Settings::read(&sources, environment);
+        let secrets = |reference: &SecretRef| environment.secret(reference);
+        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
+        problems.extend(found);
+        let mut loaded = Loaded {
+            sources,
+            settings,
+            book,
+            problems,
+        };
+        // Broken settings may be broken groups: then the rules are not what they seem.
+        if loaded.is_broken() {
+            loaded.book = None;
+        }
+        loaded
+    }
+
+    /// As much as `try` needs: where there is no service file, the shipped bridges; what only running needs may be
+    /// missing. A secret that is not there is replaced by one that nothing fits.
+    pub fn for_a_look(directory: &Path, environment: &Environment) -> Loaded {
+        let (sources, mut problems) = match directory.join(SERVICE_FILE).exists() {
+            true => read_directory(directory),
+            false => Default::default(),
+        };
+        let (settings, surroundings, _) = Settings::read(&sources, environment);
+        let secrets = |reference: &SecretRef| {
+            let nothing_fits = || Secret::new(Uuid::new_v4().as_bytes().as_slice());
+            Ok(environment
+                .secret(reference)
+                .unwrap_or_else(|_| nothing_fits()))
+        };
+        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
+        problems.extend(found);
+        Loaded {
+            sources,
+            settings,
+            book,
+            problems,
+        }
+    }
+
+    /// Whether something is wrong, so that the directory cannot be used.
+    pub fn is_broken(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.level == Level::Error)
+    }
+}
