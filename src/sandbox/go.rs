@@ -265,7 +265,7 @@ pub(super) fn write(value: &Value) -> String {
     }
 }
 
-/// An object as [`write`] has it.
+/// An object as [`write()`] has it.
 pub(super) fn write_object(map: &Map<String, Value>) -> String {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_by_key(|(name, _)| *name);

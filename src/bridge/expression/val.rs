@@ -89,7 +89,7 @@ impl<'v> Val<'v> {
         texts
     }
 
-    /// Hands over each value that is no list, lists opened, in order; stops after [`PARTS`].
+    /// Hands over each value that is no list, lists opened, in order; stops after `PARTS`.
     pub fn each_leaf(&self, take: &mut dyn FnMut(&Val<'v>)) {
         self.some_leaves(&mut PARTS.clone(), take);
     }
