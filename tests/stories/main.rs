@@ -6,6 +6,7 @@
     reason = "these are tests, their helpers too; what was skipped or counted is printed"
 )]
 
+mod alertmanager;
 mod at_the_server;
 mod auth;
 mod corpus;

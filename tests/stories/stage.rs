@@ -93,6 +93,19 @@ dev = "g_dev"
         std::fs::rename(&beside, &path).unwrap();
     }
 
+    /// More groups: at the chat server as `g_<name>` with the bot in them, and in the settings under their names.
+    pub fn open_groups(&self, names: &[String]) {
+        // The groups are the last table of the settings.
+        let mut settings = std::fs::read_to_string(self.path("openim-bridge.toml")).unwrap();
+        for name in names {
+            let id = format!("g_{name}");
+            self.sandbox
+                .create_group(&id, name, &["u_li", "bridge_bot"]);
+            settings.push_str(&format!("{name} = \"{id}\"\n"));
+        }
+        self.write("openim-bridge.toml", &settings);
+    }
+
     /// A path in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -107,6 +120,7 @@ dev = "g_dev"
             .env_clear()
             .env("OPENIM_SECRET", "openIM123")
             .env("HOOK_SECRET", SECRET)
+            .env("ALERTMANAGER_TOKEN", SECRET)
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
@@ -156,6 +170,19 @@ dev = "g_dev"
             child,
             door: address("door.address"),
             console: address("console.address"),
+        }
+    }
+
+    /// Asks again and again until it is so, for at most a while: for what another process does in its own time.
+    pub async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let start = std::time::Instant::now();
+        while !is_so().await {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "did not come: {what}; the log:\n{}",
+                self.log()
+            );
+            Clock::system().sleep(Duration::from_millis(10)).await;
         }
     }
 
