@@ -23,4 +23,5 @@ mod sandbox;
 mod sandbox_replay;
 mod service;
 mod shipped;
+mod signer;
 mod stage;
