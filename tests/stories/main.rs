@@ -15,6 +15,7 @@ mod events;
 mod expectations;
 mod faulty;
 mod floors;
+mod kill;
 mod openim;
 mod outbox;
 mod routes;
