@@ -102,7 +102,7 @@ fn request(case: &Value) -> Authentic {
     }
 }
 
-fn cases(folder: &Path, sender: &str) -> Vec<(String, Value)> {
+pub fn cases(folder: &Path, sender: &str) -> Vec<(String, Value)> {
     let Ok(files) = std::fs::read_dir(folder.join("corpus/cases").join(sender)) else {
         return Vec::new();
     };

@@ -26,3 +26,4 @@ mod service;
 mod shipped;
 mod signer;
 mod stage;
+mod trying;
