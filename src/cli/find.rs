@@ -21,6 +21,20 @@ pub struct Args {
     pub json: bool,
 }
 
+impl Args {
+    /// What is said when nothing was found.
+    pub fn nothing(&self) -> String {
+        let what = match self.what {
+            What::Groups => "group",
+            What::People => "person",
+        };
+        match self.text.as_str() {
+            "" => format!("OpenIM has no {what} yet"),
+            text => format!("OpenIM has no {what} with `{text}` in its name or as its id"),
+        }
+    }
+}
+
 /// What `find` looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
@@ -41,7 +55,11 @@ struct Found {
 pub async fn search(args: &Args, openim: &OpenIm, out: &mut dyn Write) -> anyhow::Result<bool> {
     let found: Vec<Found> = match args.what {
         What::Groups => {
-            let groups = openim.search_groups(&args.text).await?;
+            let mut groups = openim.search_groups(&args.text).await?;
+            if groups.is_empty() {
+                groups = openim.search_groups("").await?;
+                groups.retain(|group| holds(&group.name, &args.text));
+            }
             let shown = groups.into_iter().map(|group| Found {
                 note: match (group.is_dismissed(), group.members) {
                     (true, _) => "dismissed".to_owned(),
@@ -54,7 +72,11 @@ pub async fn search(args: &Args, openim: &OpenIm, out: &mut dyn Write) -> anyhow
             shown.collect()
         }
         What::People => {
-            let people = openim.search_people(&args.text).await?;
+            let mut people = openim.search_people(&args.text).await?;
+            if people.is_empty() {
+                people = openim.search_people("").await?;
+                people.retain(|person| holds(&person.nickname, &args.text));
+            }
             let shown = people.into_iter().map(|person| Found {
                 id: person.id,
                 name: person.nickname,
@@ -75,6 +97,11 @@ pub async fn search(args: &Args, openim: &OpenIm, out: &mut dyn Write) -> anyhow
         }
     }
     Ok(!found.is_empty())
+}
+
+/// Whether a name holds a text in any case: OpenIM tells `Ops` from `ops`, people do not.
+fn holds(name: &str, text: &str) -> bool {
+    name.to_lowercase().contains(&text.to_lowercase())
 }
 
 /// `ops = "2839678182"   # Ops, 4 members`; a key stands once, so a second group of that name gets a number.

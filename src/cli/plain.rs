@@ -37,7 +37,11 @@ pub fn check(everywhere: &Everywhere, args: check::Args) -> ExitCode {
 /// `find`: 0 when something was found, 1 when nothing was or the server cannot be asked.
 pub fn find(everywhere: &Everywhere, args: find::Args) -> ExitCode {
     talk(everywhere, async |_, openim| {
-        find::search(&args, &openim, &mut stdout()).await
+        let found = find::search(&args, &openim, &mut stdout()).await?;
+        if !found && !args.json {
+            super::say_error(&anyhow!(args.nothing()));
+        }
+        Ok(found)
     })
 }
 
