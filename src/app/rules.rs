@@ -204,7 +204,7 @@ impl Rules {
         (state.errors > 0).then(|| Trouble {
             part: "rules",
             what: format!(
-                "the directory has {} errors, older rules are in use; the first: {}",
+                "errors in the directory: {}; older rules are in use; the first: {}",
                 state.errors, state.first
             ),
         })

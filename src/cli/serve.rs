@@ -30,7 +30,9 @@ pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
             Ok(running) => running,
             Err(NotStarted::Broken(broken)) => {
                 super::say_problems(&broken.problems, &broken.sources);
-                tracing::error!("the directory is broken and there are no older rules to run on");
+                tracing::error!(
+                    "the directory is broken, and there are no older rules to run on or --strict forbids it"
+                );
                 return ExitCode::from(1);
             }
             Err(error) => {

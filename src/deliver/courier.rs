@@ -248,7 +248,9 @@ fn in_words(outcome: &Outcome) -> String {
 /// One line per attempt.
 fn tell(claim: &Claim, outcome: &Outcome, decision: &Decision, now: Timestamp) {
     let attempt = claim.attempt.number;
-    let took_ms = since(claim.attempt.began, now).as_millis();
+    // As u64: a wider number stands in JSON as a text.
+    let took = since(claim.attempt.began, now).as_millis();
+    let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
     macro_rules! log {
         ($level:ident, $says:literal $(, $field:ident = $value:expr)*) => {
             $level!(

@@ -18,6 +18,9 @@ const DEEPEST: usize = 8;
 const FOLDERS: [&str; 2] = ["bridges", "templates"];
 const FILES: [&str; 2] = [SERVICE_FILE, "people.toml"];
 
+/// The outbox of the default settings stands in the directory, with its log, its lock and the last rules beside it.
+const DEFAULT_OUTBOX: &str = "openim-bridge.db";
+
 /// Reads `openim-bridge.toml`, `people.toml`, `bridges/*.toml`, `bridges/samples/**` and `templates/**`. Links are followed, as
 /// a mounted ConfigMap has them; hidden files and what editors leave behind are passed over. What cannot be read is a
 /// problem that names the file.
@@ -29,7 +32,7 @@ pub fn read_directory(directory: &Path) -> (Sources, Vec<Problem>) {
             found.read_folder(&path, &name, 1);
         } else if !is_dir && FILES.contains(&name.as_str()) {
             found.read_file(&path, &name);
-        } else {
+        } else if !name.starts_with(DEFAULT_OUTBOX) {
             found.wonder(&name, if is_dir { &FOLDERS } else { &FILES });
         }
     }
@@ -186,6 +189,9 @@ mod tests {
             "bridges/#a.toml#",
             "bridges/.hidden/x.toml",
             "README.md",
+            "openim-bridge.db",
+            "openim-bridge.db-wal",
+            "openim-bridge.db.lock",
         ] {
             write(dir.path(), name, b"");
         }

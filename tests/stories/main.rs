@@ -11,6 +11,7 @@ mod at_the_server;
 mod auth;
 mod corpus;
 mod deliver;
+mod docs;
 mod events;
 mod expectations;
 mod faulty;
