@@ -1,14 +1,12 @@
 //! `kill -9` again and again while webhooks come in: nothing that was accepted is missing, and what stands twice had an
 //! attempt that a crash left open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use openim_bridge::model::{Clock, Conversation};
-use openim_bridge::outbox::sqlite::{Options, SqliteOutbox};
-use openim_bridge::outbox::{DeliveryRecord, Outbox};
 use serde_json::json;
 
 use crate::stage::{SECRET, Service, Stage};
@@ -102,25 +100,6 @@ fn round(senders: &[Sender], service: &Service) -> tokio::task::JoinSet<usize> {
         .collect()
 }
 
-/// All deliveries of the stage's outbox, by the id of their event. The service must have stopped.
-async fn deliveries(stage: &Stage) -> BTreeMap<String, DeliveryRecord> {
-    let file = stage.path("openim-bridge.db");
-    let outbox = SqliteOutbox::open(file, Options::default(), Clock::system()).unwrap();
-    let mut all = BTreeMap::new();
-    loop {
-        let more = outbox.list_deliveries(all.len() as u64, 1000).await;
-        let more = more.unwrap();
-        if more.is_empty() {
-            return all;
-        }
-        for delivery in more {
-            let event = delivery.event.clone();
-            let other = all.insert(event.clone(), delivery);
-            assert!(other.is_none(), "{event} is kept twice");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_accepted_is_missing_after_50_times_kill_9() {
     let seed = Clock::system().now().as_nanosecond() as u64;
@@ -169,7 +148,7 @@ to = [{ group = "body.team" }]
         })
         .await;
     assert!(service.stop().await);
-    let kept = deliveries(&stage).await;
+    let kept = stage.kept().await;
 
     let is_open = |event: &str| {
         let attempts = &kept[event].attempts;

@@ -12,6 +12,7 @@ mod auth;
 mod corpus;
 mod deliver;
 mod docs;
+mod door;
 mod events;
 mod expectations;
 mod faulty;

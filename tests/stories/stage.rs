@@ -1,12 +1,15 @@
 //! The stage for stories about the whole service: a sandbox OpenIM in this process, the real program in another, and a
 //! directory of configuration between them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use openim_bridge::model::{Clock, Conversation, Family};
+use openim_bridge::outbox::sqlite::{Options, SqliteOutbox};
+use openim_bridge::outbox::{DeliveryRecord, Outbox};
 use openim_bridge::sandbox::{Sandbox, Sent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -173,6 +176,26 @@ dev = "g_dev"
         }
     }
 
+    /// All deliveries of the outbox, by the id of their event. The service must have stopped, and each event must make one.
+    pub async fn kept(&self) -> BTreeMap<String, DeliveryRecord> {
+        let file = self.path("openim-bridge.db");
+        let outbox = SqliteOutbox::open(file, Options::default(), Clock::system()).unwrap();
+        let mut all = BTreeMap::new();
+        loop {
+            let more = outbox.list_deliveries(all.len() as u64, 1000).await;
+            let more = more.unwrap();
+            if more.is_empty() {
+                outbox.close().await.unwrap();
+                return all;
+            }
+            for delivery in more {
+                let event = delivery.event.clone();
+                let other = all.insert(event.clone(), delivery);
+                assert!(other.is_none(), "{event} is kept twice");
+            }
+        }
+    }
+
     /// Asks again and again until it is so, for at most a while: for what another process does in its own time.
     pub async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         let start = std::time::Instant::now();
@@ -239,12 +262,22 @@ impl Service {
     }
 
     /// SIGTERM; gives whether it ended well.
-    pub async fn stop(mut self) -> bool {
+    pub async fn stop(self) -> bool {
+        self.tell_to_stop();
+        self.ended().await
+    }
+
+    /// SIGTERM.
+    pub fn tell_to_stop(&self) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent = std::process::Command::new("kill")
             .args(["-TERM", &pid])
             .status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Waits until it has ended; whether it ended well.
+    pub async fn ended(mut self) -> bool {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended
             .expect("the service stops when it is asked to")
