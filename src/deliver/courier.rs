@@ -100,8 +100,13 @@ impl Courier {
 
     /// Claims as many as there is room for and sends them on their way; says when to look again even if nothing happens.
     async fn set_out(&self, under_way: &mut JoinSet<()>) -> Result<Option<Timestamp>, OutboxError> {
-        let room = self.policy.parallel.saturating_sub(under_way.len());
         let now = self.clock.now();
+        // A claim waits for the writer, a look does not: while webhooks pour into lanes that rest, it is only looked.
+        match self.outbox.next_due().await? {
+            Some(due) if due <= now => {}
+            due => return Ok(due.map(|due| due.max(plus(now, SHORTEST_NAP)))),
+        }
+        let room = self.policy.parallel.saturating_sub(under_way.len());
         let most = match self.breaker.allowance(under_way.len(), now) {
             Allowance::Any => room,
             Allowance::One => 1,
