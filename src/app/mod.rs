@@ -15,11 +15,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch as flag;
 use tokio::task::JoinHandle;
 
-pub use rules::{Broken, Rules, server_of};
+pub use rules::{Broken, Rules, log_problems, server_of};
 
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
-use crate::model::{Clock, Health, Trouble};
+use crate::model::{Clock, DeliveryState, Health, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError};
 use crate::settings::{DeliverySettings, Environment};
@@ -244,6 +244,13 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health
         });
     }
     let counts = outbox.counts().await.unwrap_or_default();
+    let unrendered = counts.deliveries.get(&DeliveryState::Unrendered);
+    if let Some(count) = unrendered.filter(|count| **count > 0) {
+        troubles.push(Trouble {
+            part: "templates",
+            what: format!("messages that a template could not render, kept: {count}"),
+        });
+    }
     let deliveries: BTreeMap<&'static str, u64> = counts
         .deliveries
         .iter()

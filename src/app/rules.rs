@@ -9,6 +9,7 @@ use super::last_good::LastGood;
 use crate::bridge::RuleBook;
 use crate::bridge::problem::{Level, Problem, Sources, show};
 use crate::deliver::{SendAs, Server};
+use crate::intake::sample::check_samples;
 use crate::model::{Clock, RuleBookInUse, Timestamp, Trouble};
 use crate::settings::{Environment, Loaded, Settings, read_directory};
 
@@ -53,8 +54,12 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// The settings and the rule-book, when nothing is wrong.
-fn whole(loaded: Loaded) -> Result<(Settings, RuleBook, Sources), Broken> {
+/// The settings and the rule-book, when nothing is wrong: what `check` refuses, its samples included, is not used.
+fn whole(mut loaded: Loaded, now: Timestamp) -> Result<(Settings, RuleBook, Sources), Broken> {
+    if let Some(book) = &loaded.book {
+        let found = check_samples(book, &loaded.sources, now);
+        loaded.problems.extend(found);
+    }
     let broken = loaded.is_broken();
     match (loaded.settings, loaded.book) {
         (Some(settings), Some(book)) if !broken => Ok((settings, book, loaded.sources)),
@@ -81,7 +86,7 @@ impl Rules {
         let last_good = LastGood::beside(&file);
         let seen = loaded.sources.clone();
         let own_settings = loaded.settings.clone();
-        let (settings, book, state) = match whole(loaded) {
+        let (settings, book, state) = match whole(loaded, now) {
             Ok((settings, book, _)) => (
                 settings,
                 book,
@@ -98,9 +103,10 @@ impl Rules {
                 let Some(sources) = last_good.find() else {
                     return Err(broken);
                 };
-                let last = Loaded::compile(sources, &start.environment);
-                let Ok((settings, book, _)) = whole(last) else {
-                    return Err(broken);
+                let last = Loaded::without_missing_secrets(sources, &start.environment);
+                let (settings, book, _) = match whole(last, now) {
+                    Ok(last) => last,
+                    Err(_) => return Err(broken),
                 };
                 log_problems(&broken.problems, &broken.sources);
                 let (errors, first) = sum_up(&broken.problems, &broken.sources);
@@ -157,9 +163,19 @@ impl Rules {
         if self.state().seen == sources {
             return;
         }
+        let now = clock.now();
         let loaded = Loaded::read(&self.directory, &self.environment);
         let seen = loaded.sources.clone();
-        match whole(loaded) {
+        let whole = whole(loaded, now).and_then(|(settings, book, sources)| {
+            match self.closes_every_door(&book) {
+                Some(problem) => Err(Broken {
+                    problems: vec![problem],
+                    sources,
+                }),
+                None => Ok((settings, book, sources)),
+            }
+        });
+        match whole {
             Ok((settings, book, sources)) => {
                 self.warn_of_restart(&settings);
                 self.keep(&sources);
@@ -167,7 +183,7 @@ impl Rules {
                 self.book.store(Arc::new(book));
                 *self.state() = State {
                     seen,
-                    since: clock.now(),
+                    since: now,
                     from: "directory",
                     errors: 0,
                     first: String::new(),
@@ -207,6 +223,15 @@ impl Rules {
                 "errors in the directory: {}; older rules are in use; the first: {}",
                 state.errors, state.first
             ),
+        })
+    }
+
+    /// A folder that went away is no wish to refuse every webhook: senders do not come back after a 401.
+    fn closes_every_door(&self, new: &RuleBook) -> Option<Problem> {
+        let closed = self.book.load().doors().next().is_some() && new.doors().next().is_none();
+        closed.then(|| Problem {
+            help: Some("to close all doors, stop the service".to_owned()),
+            ..Problem::of_file("bridges", "no bridge takes webhooks any more")
         })
     }
 
@@ -268,7 +293,8 @@ fn place(problem: &Problem, sources: &Sources) -> String {
     }
 }
 
-fn log_problems(problems: &[Problem], sources: &Sources) {
+/// Logs the errors of a directory, each with its place.
+pub fn log_problems(problems: &[Problem], sources: &Sources) {
     for problem in problems
         .iter()
         .filter(|problem| problem.level == Level::Error)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::player::post;
 use super::serve::{runtime, stop_signal};
@@ -71,8 +72,14 @@ pub fn run(args: Args) -> ExitCode {
 
 async fn demo(args: Args) -> anyhow::Result<()> {
     // The signals are heard from here on, so that Ctrl-C at any moment cleans up.
-    let stop = stop_signal();
-    tokio::pin!(stop);
+    let told = stop_signal();
+    let mut terminal_closed = signal(SignalKind::hangup())?;
+    let stop = async {
+        tokio::select! {
+            () = told => {}
+            _ = terminal_closed.recv() => {}
+        }
+    };
 
     let clock = Clock::system();
     let sandbox = Sandbox::start(listen(args.page)?, args.server, clock.clone())?;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::try_request::Report;
+use crate::bridge::template::harmless;
 
 const STEP: Style = Style::new().bold();
 const YES: Style = AnsiColor::Green.on_default();
@@ -59,6 +60,8 @@ fn event(report: &Report, out: &mut String) {
     } else {
         &event.title
     };
+    // What the sender wrote must not write to the terminal.
+    let title = harmless(title);
     line(
         out,
         format_args!("{STEP}event{STEP:#}      {}  {title}", event.kind),
@@ -75,6 +78,7 @@ fn event(report: &Report, out: &mut String) {
     ];
     for (name, value) in fields {
         if !value.is_empty() {
+            let value = harmless(value);
             line(out, format_args!("           {DIM}{name:<9}{DIM:#}{value}"));
         }
     }
@@ -103,7 +107,7 @@ fn routes(report: &Report, out: &mut String) {
         } else {
             (NO, "no ")
         };
-        let why = &route.why;
+        let why = harmless(&route.why);
         line(
             out,
             format_args!(

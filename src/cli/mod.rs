@@ -16,6 +16,7 @@ mod serve;
 pub mod setup;
 mod try_request;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -102,7 +103,8 @@ pub fn main() -> ExitCode {
 
 /// Says something to the person at the command line.
 fn say(text: &str) {
-    anstream::println!("{text}");
+    // Who no longer listens (`| head`) misses nothing that matters, and what runs goes on.
+    let _ = writeln!(anstream::stdout(), "{text}");
 }
 
 /// The exit code of a command that answers yes, no, or why it could not.

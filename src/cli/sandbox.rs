@@ -18,9 +18,12 @@ pub struct Args {
     /// The family of OpenIM servers that is played: `main` or `3.8`
     #[arg(long, value_name = "FAMILY", default_value = "main")]
     server: Family,
+    /// Begin with groups, people and a bot to try things on, not empty as a new OpenIM
+    #[arg(long)]
+    furnished: bool,
 }
 
-/// Runs the sandbox until it is told to stop. It begins empty, as a new OpenIM does.
+/// Runs the sandbox until it is told to stop.
 pub fn run(args: Args) -> ExitCode {
     runtime(async move {
         match sandbox(args).await {
@@ -38,6 +41,9 @@ async fn sandbox(args: Args) -> anyhow::Result<()> {
     let socket = TcpListener::bind(args.listen)
         .with_context(|| format!("the sandbox cannot listen on {}", args.listen))?;
     let sandbox = Sandbox::start(socket, args.server, Clock::system())?;
+    if args.furnished {
+        sandbox.furnish();
+    }
     super::say(&format!(
         "A stand-in OpenIM ({}), in memory only.\n\n  API    {url}\n  chats  {url}/\n\n\
          Its secret is openIM123, its admin imAdmin, as OpenIM ships. Ctrl-C ends it.",

@@ -1,6 +1,7 @@
 //! `serve`: the service.
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use super::Everywhere;
@@ -24,14 +25,23 @@ pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
         environment,
         strict: args.strict,
     };
+    let reason = match args.strict {
+        true => "--strict takes no older rules",
+        false => "no older rules that passed can be used",
+    };
     runtime(async move {
         let told = stop_signal();
         let running = match app::start(start, Clock::system()).await {
             Ok(running) => running,
             Err(NotStarted::Broken(broken)) => {
-                super::say_problems(&broken.problems, &broken.sources);
+                if std::io::stderr().is_terminal() {
+                    super::say_problems(&broken.problems, &broken.sources);
+                } else {
+                    app::log_problems(&broken.problems, &broken.sources);
+                }
                 tracing::error!(
-                    "the directory is broken, and there are no older rules to run on or --strict forbids it"
+                    reason,
+                    "the directory is broken, so the service does not start"
                 );
                 return ExitCode::from(1);
             }

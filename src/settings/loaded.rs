@@ -5,8 +5,8 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{Environment, SERVICE_FILE, Settings, read_directory};
-use crate::bridge::RuleBook;
 use crate::bridge::problem::{Level, Problem, Sources};
+use crate::bridge::{RuleBook, Secrets};
 use crate::model::{Secret, SecretRef};
 
 /// A directory, read and compiled.
@@ -37,9 +37,21 @@ impl Loaded {
 
     /// The same with the texts of a directory at hand.
     pub fn compile(sources: Sources, environment: &Environment) -> Loaded {
+        Loaded::with(sources, environment, &|reference| {
+            environment.secret(reference)
+        })
+    }
+
+    /// The same, but a bridge whose secret is not there refuses everything instead of keeping the others from running.
+    pub fn without_missing_secrets(sources: Sources, environment: &Environment) -> Loaded {
+        Loaded::with(sources, environment, &|reference| {
+            Ok(secret_or_none_that_fits(environment, reference))
+        })
+    }
+
+    fn with(sources: Sources, environment: &Environment, secrets: Secrets<'_>) -> Loaded {
         let (settings, surroundings, mut problems) = Settings::read(&sources, environment);
-        let secrets = |reference: &SecretRef| environment.secret(reference);
-        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
+        let (book, found) = RuleBook::compile(&sources, &surroundings, secrets);
         problems.extend(found);
         let mut loaded = Loaded {
             sources,
@@ -62,12 +74,7 @@ impl Loaded {
             false => Default::default(),
         };
         let (settings, surroundings, _) = Settings::read(&sources, environment);
-        let secrets = |reference: &SecretRef| {
-            let nothing_fits = || Secret::new(Uuid::new_v4().as_bytes().as_slice());
-            Ok(environment
-                .secret(reference)
-                .unwrap_or_else(|_| nothing_fits()))
-        };
+        let secrets = |reference: &SecretRef| Ok(secret_or_none_that_fits(environment, reference));
         let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
         problems.extend(found);
         Loaded {
@@ -84,4 +91,9 @@ impl Loaded {
             .iter()
             .any(|problem| problem.level == Level::Error)
     }
+}
+
+fn secret_or_none_that_fits(environment: &Environment, reference: &SecretRef) -> Secret {
+    let nothing_fits = |_| Secret::new(Uuid::new_v4().as_bytes().as_slice());
+    environment.secret(reference).unwrap_or_else(nothing_fits)
 }

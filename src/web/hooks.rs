@@ -19,7 +19,7 @@ use super::listener::Patience;
 use super::proxies::sender_address;
 use crate::bridge::{Bridge, RuleBook};
 use crate::intake::{self, Passed, Rejection, Unreadable};
-use crate::model::{Clock, Event, NewDelivery};
+use crate::model::{Clock, Event, NewDelivery, Rendered};
 use crate::outbox::{Kept, NewEvent, Outbox};
 
 /// The longest body that is read for a bridge that does not exist, in bytes: as for a bridge with the default limit, so
@@ -151,13 +151,24 @@ async fn keep(door: Door, event: Event, routed: bool, deliveries: Vec<NewDeliver
     let event = Arc::new(event);
     let (bridge, id) = (event.bridge.clone(), event.id.to_string());
     for delivery in &deliveries {
-        tracing::debug!(
-            bridge.name = bridge,
-            event.id = id,
-            delivery.id = %delivery.id,
-            destination = delivery.destination,
-            "a delivery was made"
-        );
+        let (delivery_id, destination) = (delivery.id, delivery.destination.as_str());
+        match &delivery.rendered {
+            Rendered::Ready(_) => tracing::debug!(
+                bridge.name = bridge,
+                event.id = id,
+                delivery.id = %delivery_id,
+                destination,
+                "a delivery was made"
+            ),
+            Rendered::Broken(reason) => tracing::error!(
+                bridge.name = bridge,
+                event.id = id,
+                delivery.id = %delivery_id,
+                destination,
+                reason,
+                "a template could not render a message; it is kept"
+            ),
+        }
     }
     let new = NewEvent {
         routed,

@@ -277,6 +277,56 @@ async fn a_restart_with_a_broken_directory_runs_on_the_last_rules_that_passed() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_fails_its_samples_is_not_used() {
+    let stage = Stage::set(&[("json", JSON)]).await;
+    let service = stage.serve().await;
+
+    stage.write(
+        "templates/json/default.json.hbs",
+        r#"{"contentType": 110, "content": {"data": {{event.title}}}}"#,
+    );
+    changed(&service, "/ok", &true.into()).await;
+    let taken = post_title(&stage, &service, "said by the old template").await;
+
+    assert_eq!(taken, StatusCode::ACCEPTED);
+    assert!(stage.texts_when("ops", 1).await[0].contains("said by the old template"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bridges_that_vanish_all_at_once_stay_open() {
+    let stage = Stage::set(&[("json", JSON)]).await;
+    let service = stage.serve().await;
+
+    std::fs::rename(stage.path("bridges"), stage.path("moved-away")).unwrap();
+    changed(&service, "/ok", &true.into()).await;
+
+    let taken = post_title(&stage, &service, "still heard").await;
+    assert_eq!(taken, StatusCode::ACCEPTED);
+    stage.texts_when("ops", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_missing_secret_does_not_keep_the_other_bridges_from_running() {
+    let other = JSON.replace("HOOK_SECRET", "OTHER_SECRET");
+    let stage = Stage::set(&[("json", JSON), ("other", &other)]).await;
+    std::fs::write(stage.path("other.secret"), SECRET).unwrap();
+    stage.write(
+        "bridges/other.toml",
+        &other.replace("env:OTHER_SECRET", "file:other.secret"),
+    );
+    assert!(stage.serve().await.stop().await);
+    std::fs::remove_file(stage.path("other.secret")).unwrap();
+
+    let service = stage.serve().await;
+
+    let taken = post_title(&stage, &service, "the others run").await;
+    assert_eq!(taken, StatusCode::ACCEPTED);
+    stage.texts_when("ops", 1).await;
+    let health = service.health().await;
+    assert!(health.to_string().contains("other.secret"), "{health}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mounted_directory_whose_link_is_swapped_is_seen() {
     let stage = Stage::set(&[]).await;
     let versions = stage.path("..versions");
