@@ -107,12 +107,52 @@ fn shorten(text: &str, cut: bool, word: &str, is_markdown: bool) -> String {
         Some(line) if line > room / 2 => &head[..line],
         _ => head,
     };
-    let fence = match is_markdown {
-        true => open_fence(head),
-        false => None,
+    // An escape that lost its sign would escape what is put behind it.
+    let escapes = head.len() - head.trim_end_matches('\\').len();
+    let head = match is_markdown && escapes % 2 == 1 {
+        true => &head[..head.len() - 1],
+        false => head,
     };
-    let end = fence.map_or(String::new(), |fence| format!("\n{fence}"));
+    let end = match is_markdown {
+        true => match open_fence(head) {
+            Some(fence) => format!("\n{fence}"),
+            None => open_marks(head.trim_end().lines().next_back().unwrap_or_default()),
+        },
+        false => String::new(),
+    };
     format!("{}{end}\n\n{word}", head.trim_end())
+}
+
+/// What ends the code and the bold words that are still open at the end of a line.
+fn open_marks(line: &str) -> String {
+    let mut bold = false;
+    let mut rest = line;
+    while let Some(at) = rest.find(['\\', '`', '*']) {
+        rest = &rest[at..];
+        if let Some(escaped) = rest.strip_prefix('\\') {
+            let mut signs = escaped.chars();
+            signs.next();
+            rest = signs.as_str();
+        } else if rest.starts_with('`') {
+            let behind = rest.trim_start_matches('`');
+            let mark = &rest[..rest.len() - behind.len()];
+            match behind.split_once(mark) {
+                Some((_, after)) => rest = after,
+                // Longer runs than this are no code that a template made.
+                None if mark.len() > 12 => return String::new(),
+                None => return format!("{mark}{}", if bold { "**" } else { "" }),
+            }
+        } else if let Some(behind) = rest.strip_prefix("**") {
+            bold = !bold;
+            rest = behind;
+        } else {
+            rest = &rest[1..];
+        }
+    }
+    match bold {
+        true => "**".to_owned(),
+        false => String::new(),
+    }
 }
 
 /// The fence of a block of code that is still open at the end.
@@ -128,4 +168,33 @@ fn open_fence(markdown: &str) -> Option<String> {
         };
     }
     open.map(|length| "`".repeat(length.min(12)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_line_ends_what_it_opened() {
+        for (line, end) in [
+            ("words", ""),
+            ("**bold** and `code`", ""),
+            ("**bold", "**"),
+            (r"\*\*no\*", ""),
+            ("`**`", ""),
+            ("a ``b ` **", "``"),
+            ("**a `b", "`**"),
+        ] {
+            assert_eq!(open_marks(line), end, "{line}");
+        }
+        let text = format!("**{}**", "long ".repeat(4_000));
+        let short = shorten(&text, false, "…", true);
+        assert!(short.len() <= LONGEST_TEXT);
+        assert!(short.ends_with("**\n\n…"));
+        let stars = format!("**{}**", "\\*".repeat(8_000));
+        for blanks in 0..2 {
+            let short = shorten(&format!("{}{stars}", " ".repeat(blanks)), false, "…", true);
+            assert!(short.ends_with("\\***\n\n…"), "{}", &short[8_100..]);
+        }
+    }
 }

@@ -311,3 +311,56 @@ fn the_samples_tell_a_story_that_people_read() {
         insta::assert_snapshot!(format!("story_{locale}"), story);
     }
 }
+
+/// What a body makes a reader of English see; `None` when it makes no message.
+fn seen(shipped: &Shipped, bridge: &str, kind: &str, query: &str, body: &str) -> Option<Spoken> {
+    let text = format!("POST /hooks/x{query} HTTP/1.1\nX-GitHub-Event: {kind}\n\n{body}");
+    let request = Request::from_text(bridge, text.as_bytes()).unwrap();
+    let told = shipped.tell_anyway(bridge, request, now());
+    told.messages.into_iter().find(|said| said.locale == "en")
+}
+
+#[test]
+fn a_json_that_tells_nothing_makes_no_message_and_little_reads_well() {
+    let shipped = Shipped::open();
+    let plain =
+        |query: &str, body: &str| seen(&shipped, "json", "x", query, body).map(|it| it.plain);
+    for nothing in ["null", "{}", "[]", "\"\""] {
+        assert_eq!(plain("", nothing), None, "{nothing}");
+        let asked = plain("?title=hi&text=all+*well*", nothing);
+        assert_eq!(asked.as_deref(), Some("hi\nall *well*"), "{nothing}");
+    }
+    assert_eq!(plain("", "5").as_deref(), Some("5"));
+    assert_eq!(plain("", "\"disk full\"").as_deref(), Some("disk full"));
+    assert_eq!(plain("", "[1, 2]").as_deref(), Some("[1,2]"));
+    let both = plain("?title=no&text=no", r#"{"title": "a", "text": "b"}"#);
+    assert_eq!(both.as_deref(), Some("a\nb"));
+}
+
+#[test]
+fn a_huge_title_leaves_room_for_the_rest() {
+    let shipped = Shipped::open();
+    let title = "long ".repeat(4_000);
+    let json = json!({"title": title, "text": "the end"}).to_string();
+    let pull = json!({"action": "opened", "sender": {"login": "octocat"}, "pull_request": {"title": title, "body": "the end"}});
+    let alert = json!({"status": "firing", "alerts": [{"status": "firing", "labels": {"alertname": title}, "annotations": {"description": "the end"}}]});
+    for (bridge, kind, body) in [
+        ("json", "", json),
+        ("github", "pull_request", pull.to_string()),
+        ("alertmanager", "", alert.to_string()),
+    ] {
+        let said = seen(&shipped, bridge, kind, "", &body).unwrap();
+        let cut = said.plain.contains("long…") && said.plain.contains("the end");
+        assert!(cut, "{}", said.plain);
+        assert_eq!(said.markdown.matches("**").count() % 2, 0, "{bridge}");
+    }
+}
+
+#[test]
+fn an_almost_empty_pull_request_shows_no_signs_of_what_it_lacks() {
+    let shipped = Shipped::open();
+    let body = r#"{"action": "opened", "pull_request": {"id": 1}}"#;
+    let said = seen(&shipped, "github", "pull_request", "", body).unwrap();
+    let words = said.plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words, "📥 opened PR");
+}

@@ -158,6 +158,19 @@ impl Eye<'_> {
             Some(_) => self.call(name, call, place),
             None if bare => {
                 self.path(&call.name, place);
+                let field = name
+                    .strip_prefix("@root.")
+                    .or(name.strip_prefix("@root/"))
+                    .unwrap_or(name);
+                if self.face != Face::Json && matches!(field, "event.time" | "event.received") {
+                    self.tell(
+                        Level::Advice,
+                        place,
+                        name,
+                        format!("`{name}` is shown as machines write it, with all its digits"),
+                        Some(format!("write `{{{{time {name}}}}}`")),
+                    );
+                }
                 if self.face == Face::Markdown && before.is_some_and(|text| text.ends_with('`')) {
                     self.warn(
                         place,

@@ -42,7 +42,7 @@
 //! | `shortsha x` | the first 7 characters |
 //! | `replace x "old" "new"` | every `old` replaced |
 //! | `before x "s"`, `after x "s"` | what stands before, behind the first `s`; the whole text without it |
-//! | `concat a b …` | one text |
+//! | `concat a b …` | one text; a sign that you write before an absent value is left out with it |
 //! | `join list ", "` | items that are not empty; `join list ", " field="name"` joins a field of each |
 //! | `default a b …` | the first that is not empty (`0` and `false` are not empty) |
 //! | `starts_with x "s"`, `contains x "s"` | yes or no; `contains ["a","b"] x` looks into a list |

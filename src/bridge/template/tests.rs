@@ -562,3 +562,36 @@ fn every_function_stands_in_the_table_of_the_documentation() {
         );
     }
 }
+
+#[test]
+fn a_moment_that_nobody_made_readable_is_told() {
+    let advice = |file| {
+        let (_, problems) = compile(&[(
+            file,
+            "{{event.time}} {{time event.time}} {{@root.event.received}}",
+        )]);
+        let told = problems.iter().map(|it| (it.level, it.help.as_deref()));
+        told.map(|(level, help)| format!("{level:?}: {}", help.unwrap_or_default()))
+            .collect::<Vec<_>>()
+    };
+    let told = [
+        "Advice: write `{{time event.time}}`",
+        "Advice: write `{{time @root.event.received}}`",
+    ];
+    assert_eq!(advice("templates/a/x.md.hbs"), told);
+    assert_eq!(advice("templates/a/x.json.hbs"), Vec::<String>::new());
+}
+
+#[test]
+fn a_sign_before_an_absent_value_is_left_out_with_it() {
+    let source = r##"{{concat body.repo "#" body.number " " body.title}}"##;
+    assert_eq!(
+        said_as_text(source, json!({"repo": "a", "number": 1, "title": "b"})),
+        "a#1 b"
+    );
+    assert_eq!(
+        said_as_text(source, json!({"repo": "a", "title": "b"})),
+        "a b"
+    );
+    assert_eq!(said_as_text(source, json!({})), "");
+}

@@ -118,8 +118,16 @@ pub(super) fn after(call: &Call) -> Value {
 }
 
 pub(super) fn concat(call: &Call) -> Value {
-    let parts: String = (0..call.count()).map(|index| call.marked(index)).collect();
-    parts.into()
+    let parts: Vec<String> = (0..call.count()).map(|index| call.marked(index)).collect();
+    // A sign that the template puts before a value stands for nothing where the value is absent.
+    let is_idle = |index: usize| {
+        call.is_written_out(index) && parts.get(index + 1).is_some_and(|next| next.is_empty())
+    };
+    let said = parts.iter().enumerate();
+    let said = said.filter(|(index, _)| !is_idle(*index));
+    said.map(|(_, part)| part.as_str())
+        .collect::<String>()
+        .into()
 }
 
 pub(super) fn join(call: &Call) -> Value {
