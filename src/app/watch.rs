@@ -1,4 +1,4 @@
-//! Notices that files of the directory changed: by the system's notices, and by a look every half minute where those do
+//! Notices that files of the directory changed: by the system's notices, and by a look every few seconds where those do
 //! not come (network file systems, some mounts).
 //!
 //! Directories are watched, never files: an editor that replaces a file, and a mounted directory whose link is swapped,
@@ -19,8 +19,9 @@ use crate::model::Clock;
 /// How long the files must be quiet before they are read: an editor writes several at once.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// How often the files are looked at where no notice comes.
-const LOOK: Duration = Duration::from_secs(30);
+/// How often the files are looked at where no notice comes: a file in a folder that is made at the same moment, network
+/// file systems, some mounts. They are few and small.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Rings when files may have changed. What it rings for is only worth a look: contents decide.
 pub struct Watch {
@@ -53,7 +54,7 @@ impl Watch {
         let watcher = match watcher {
             Ok(watcher) => Some(watcher),
             Err(error) => {
-                tracing::warn!(%error, "the system gives no notice of changed files; they are looked at every 30 s");
+                tracing::warn!(%error, "the system gives no notice of changed files; they are looked at every 5 s");
                 None
             }
         };

@@ -1,6 +1,9 @@
 //! Stories about the running program: real HTTP at the door, a real file for the outbox, a chat server to look into.
 
+use std::time::Duration;
+
 use hmac::{Hmac, KeyInit, Mac};
+use openim_bridge::model::Clock;
 use reqwest::StatusCode;
 use sha2::Sha256;
 
@@ -126,6 +129,13 @@ async fn secrets_tokens_and_bodies_are_in_no_log_at_any_level() {
     stage.texts_when("dev", 1).await;
     assert!(service.stop().await);
 
+    eventually("the log is whole", || {
+        stage
+            .log()
+            .contains("the service has stopped")
+            .then_some(())
+    })
+    .await;
     let log = stage.log();
     assert!(log.contains("id-1"), "the event's id is in the log");
     for secret in [
@@ -260,11 +270,11 @@ async fn a_restart_with_a_broken_directory_runs_on_the_last_rules_that_passed() 
     let health = service.health().await;
     assert_eq!(health["ok"], false);
     assert_eq!(health["rule_book"]["from"], "last good");
-    assert!(
-        stage
-            .log()
-            .contains("running on the last rule-book that passed")
-    );
+    eventually("it is said loudly", || {
+        let said = "running on the last rule-book that passed";
+        stage.log().contains(said).then_some(())
+    })
+    .await;
     assert!(service.stop().await);
     let strict = stage
         .program(&["serve", "--strict"])
@@ -383,6 +393,7 @@ async fn changed(service: &Service, pointer: &str, old: &serde_json::Value) -> s
         if now != *old {
             return now;
         }
+        Clock::system().sleep(Duration::from_millis(20)).await;
         assert!(
             start.elapsed().as_secs() < 20,
             "{pointer} does not change: {health}"

@@ -17,6 +17,10 @@ const OWNER_ONLY: u32 = 0o600;
 /// SQLite before 3.51.3 can lose commits when one connection writes and another checkpoints (its WAL-reset bug).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// How often and how far apart the lock is tried: half a second in all.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 /// How long a statement waits for another program that has the file locked (`sqlite3`, a backup).
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -54,7 +58,7 @@ impl Lock {
             .mode(OWNER_ONLY)
             .open(&path)
             .map_err(|error| cannot("cannot open the lock file", error))?;
-        match lock.try_lock() {
+        match try_for_a_moment(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -70,6 +74,18 @@ impl Lock {
             .map_err(|error| cannot("cannot write", error))?;
         Ok(Lock { _file: lock })
     }
+}
+
+/// Locks the file; a process that is just ending may hold it a moment longer, and so may a program that a test has
+/// started and that has not closed its copy yet.
+fn try_for_a_moment(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    lock.try_lock()
 }
 
 /// `outbox.db` is locked by `outbox.db.lock`.
