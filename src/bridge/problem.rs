@@ -179,7 +179,7 @@ fn hide_secrets(text: &str) -> String {
     let mut spans = Vec::new();
     find_secrets(
         &toml::de::DeValue::Table(table.into_inner()),
-        "",
+        None,
         0,
         &mut spans,
     );
@@ -187,22 +187,22 @@ fn hide_secrets(text: &str) -> String {
     let mut at = 0;
     for line in text.split_inclusive('\n').filter(|_| !mistakes.is_empty()) {
         if let Some((key, value)) = line.split_once('=')
-            && is_secret_key(key.trim())
-            && !is_public(
-                value
-                    .trim()
-                    .trim_start_matches(['[', ' '])
-                    .trim_matches(['"', '\'']),
-            )
+            && let Some(kind) = kind_of(key.trim())
         {
-            let start = at + key.len() + 1;
-            spans.push(start..start + value.trim_end().len());
+            let mut start = at + key.len() + 1;
+            for word in value.split_inclusive(['"', '\'', '[', ']', '{', '=', ',', ' ']) {
+                if !kind.is_public(word.trim_end_matches(['"', '\'', ']', ',', ' '])) {
+                    spans.push(start..start + word.len());
+                }
+                start += word.len();
+            }
         }
         at += line.len();
     }
+    spans.extend(find_passwords(text));
     for span in spans {
         for byte in hidden.get_mut(span).into_iter().flatten() {
-            if !b"\"'[], \r\n".contains(byte) {
+            if !b"\"'[]{}=, \r\n".contains(byte) {
                 *byte = b'*';
             }
         }
@@ -210,21 +210,22 @@ fn hide_secrets(text: &str) -> String {
     String::from_utf8(hidden).unwrap_or_default()
 }
 
+/// `kind` is that of the key around the value: what stands anywhere in a `secrets` is one.
 fn find_secrets(
     value: &toml::de::DeValue<'_>,
-    key: &str,
+    kind: Option<SecretKind>,
     depth: usize,
     spans: &mut Vec<Range<usize>>,
 ) {
     match value {
         toml::de::DeValue::Table(table) if depth < MOST_NESTED => {
             for (key, value) in table {
-                find_in(value, key.get_ref(), depth, spans);
+                find_in(value, kind.max(kind_of(key.get_ref())), depth, spans);
             }
         }
         toml::de::DeValue::Array(items) if depth < MOST_NESTED => {
             for item in items.iter() {
-                find_in(item, key, depth, spans);
+                find_in(item, kind, depth, spans);
             }
         }
         _ => {}
@@ -233,34 +234,68 @@ fn find_secrets(
 
 fn find_in(
     value: &toml::Spanned<toml::de::DeValue<'_>>,
-    key: &str,
+    kind: Option<SecretKind>,
     depth: usize,
     spans: &mut Vec<Range<usize>>,
 ) {
-    match value.get_ref() {
-        toml::de::DeValue::String(text) if is_secret_key(key) && !is_public(text) => {
-            spans.push(value.span())
-        }
-        other => find_secrets(other, key, depth + 1, spans),
+    use toml::de::DeValue::{Array, String, Table};
+    match (value.get_ref(), kind) {
+        (String(text), Some(kind)) if kind.is_public(text) => {}
+        (Table(_) | Array(_), _) => find_secrets(value.get_ref(), kind, depth + 1, spans),
+        (_, Some(_)) => spans.push(value.span()),
+        (_, None) => {}
     }
 }
 
 /// Deeper tables hold no secret that anybody would look for there; it bounds the recursion.
 const MOST_NESTED: usize = 32;
 
-/// `secret`, `token` and the like, also misspelt.
-fn is_secret_key(key: &str) -> bool {
-    const WORDS: [&str; 6] = ["secret", "secrets", "token", "password", "key", "passwd"];
-    let key = key.to_ascii_lowercase();
-    WORDS.iter().any(|word| key.contains(word)) || nearest(&key, WORDS).is_some()
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SecretKind {
+    /// `token` and `key`: a secret, or the place or the pattern of one.
+    Place,
+    /// `secret` and the like: a secret, or a reference to one.
+    Secret,
 }
 
-/// References and places say where a secret stands, patterns how it reads: they may be shown.
-fn is_public(text: &str) -> bool {
-    const STARTS: [&str; 7] = [
-        "env:", "file:", "header:", "query:", "form:", "body:", "path",
-    ];
-    STARTS.iter().any(|start| text.starts_with(start)) || (text.contains('{') && text.contains('}'))
+/// `secret`, `token` and the like, also misspelt.
+fn kind_of(key: &str) -> Option<SecretKind> {
+    const SECRETS: [&str; 4] = ["secret", "secrets", "password", "passwd"];
+    const PLACES: [&str; 2] = ["token", "key"];
+    let key = key.to_ascii_lowercase();
+    let speaks = |words: &[&str]| {
+        words.iter().any(|word| key.contains(word))
+            || nearest(&key, words.iter().copied()).is_some()
+    };
+    match (speaks(&SECRETS), speaks(&PLACES)) {
+        (true, _) => Some(SecretKind::Secret),
+        (_, true) => Some(SecretKind::Place),
+        _ => None,
+    }
+}
+
+impl SecretKind {
+    /// References and places say where a secret stands, patterns how it reads: they may be shown.
+    fn is_public(self, text: &str) -> bool {
+        const REFERENCES: [&str; 2] = ["env:", "file:"];
+        const PLACES: [&str; 4] = ["header:", "query:", "form:", "body:"];
+        let starts = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
+        let is_place =
+            || starts(&PLACES) || text == "path" || (text.contains('{') && text.contains('}'));
+        starts(&REFERENCES) || (self == SecretKind::Place && is_place())
+    }
+}
+
+/// The user and the password in addresses: `http://user:password@host`.
+fn find_passwords(text: &str) -> impl Iterator<Item = Range<usize>> {
+    text.match_indices("://").filter_map(|(at, mark)| {
+        let start = at + mark.len();
+        let rest = text.get(start..)?;
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        let last = rest.get(..end.unwrap_or(rest.len()))?.rfind('@')?;
+        Some(start..start + last)
+    })
 }
 
 #[cfg(test)]
@@ -299,6 +334,15 @@ mod tests {
             "secret = \"hunter2",
             "secrets = [\"hunter2\", \"file:/x\"",
             "password = hunter2",
+            "secrets = { a = \"hunter2\" }",
+            "secrets = { a = [{ b = \"{hunter2}\" }] }",
+            "secrets = { a = \"hunter2\"",
+            "secrets = [\"env:X\", \"hunter2\"",
+            "secrets = [5, \"hunter2\"]",
+            "secret = \"pathhunter2\"",
+            "[secret]\nx = \"header:hunter2\"",
+            "api_url = \"http://admin:hunter2@host\"",
+            "api_url = \"http://admin:p@hunter2/@host",
         ] {
             for at in [0, line.len() / 2, line.len()] {
                 let shown = shown(line, at..at + 1);
