@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::problem::{Flaw, nearest};
+use super::problem::{Flaw, Level, nearest};
 use super::reading::{Reading, Text};
 use super::table::{Table, as_text, note_wrong};
 
@@ -71,10 +71,23 @@ impl People {
             None => {
                 self.known.insert(folded, person);
             }
-            Some((before, "")) if before.ends_with(':') => self.patterns.push(Pattern {
-                before: before.to_owned(),
-                user_id: person.user_id,
-            }),
+            Some((before, "")) if before.ends_with(':') => {
+                if !person.user_id.contains("{}") {
+                    let message = format!(
+                        "everybody of `{}` is the one user `{}`",
+                        key.value, person.user_id
+                    );
+                    let flaw = Flaw::new(key.span.clone(), message);
+                    reading.note(
+                        Level::Warning,
+                        flaw.help("`{}` stands for what the `*` found: `\"gitlab:*\" = \"u_{}\"`"),
+                    );
+                }
+                self.patterns.push(Pattern {
+                    before: before.to_owned(),
+                    user_id: person.user_id,
+                });
+            }
             Some(_) => {
                 let flaw = Flaw::new(key.span.clone(), format!("`{}` is no pattern", key.value));
                 reading.error(
