@@ -138,6 +138,15 @@ pub(super) fn compile_routes(
         if reading.count() == before && !written.damaged {
             warn_unreachable(reading, &routes, &route, written);
         }
+        if let Some(expire) = &written.expire {
+            let flaw = Flaw::new(expire.span(), "`expire` has no effect in this version");
+            reading.note(
+                Level::Warning,
+                flaw.help(
+                    "it is kept with the delivery; folding what came too late is not there yet",
+                ),
+            );
+        }
         routes.push(route);
     }
     routes
@@ -204,7 +213,7 @@ fn compile_route(
             WrittenPush::Off => PushRule::Off,
             WrittenPush::On { title, text, sound } => PushRule::On { title, text, sound },
         }),
-        expire: written.expire,
+        expire: written.expire.as_ref().map(|expire| *expire.get_ref()),
         template: written
             .template
             .as_ref()

@@ -48,7 +48,7 @@ pub struct WrittenRoute {
     pub stop: bool,
     pub otherwise: bool,
     pub push: Option<WrittenPush>,
-    pub expire: Option<Duration>,
+    pub expire: Option<Spanned<Duration>>,
     pub template: Option<Text>,
     pub locale: Option<Text>,
     pub time_zone: Option<Text>,
@@ -248,7 +248,7 @@ fn read_route(mut table: Table<'_, '_>) -> WrittenRoute {
     route.push = table
         .take("push")
         .and_then(|value| read_push(reading, value));
-    route.expire = table.time("expire").map(Spanned::into_inner);
+    route.expire = table.time("expire");
     route.template = table.text("template");
     route.locale = table.text("locale");
     route.time_zone = table.text("time_zone");
@@ -271,9 +271,24 @@ fn read_push<'a>(reading: &Reading<'a>, value: Spanned<DeValue<'a>>) -> Option<W
         }
         DeValue::Table(table) => {
             let mut table = Table::new(reading, "push", Spanned::new(span, table));
+            let mut plain = |key: &'static str, instead: &str| {
+                let text = table.text(key)?;
+                if text.value.contains("{{") {
+                    let flaw = Flaw::new(
+                        text.span,
+                        "the text of a push is plain: `{{` would be shown as it is",
+                    );
+                    reading.error(flaw.help(format!("leave `{key}` out: then it is {instead}")));
+                }
+                Some(text.value)
+            };
+            let (title, text) = (
+                plain("title", "the event's title"),
+                plain("text", "the first words of the message"),
+            );
             let push = WrittenPush::On {
-                title: table.text("title").map(|text| text.value),
-                text: table.text("text").map(|text| text.value),
+                title,
+                text,
                 sound: table.flag("sound"),
             };
             table.finish();
