@@ -62,7 +62,7 @@ pub async fn run(
     if args.json {
         writeln!(out, "{:#}", checked.to_json())?;
     } else {
-        write!(out, "{}", checked.to_text(directory, clock.now()))?;
+        write!(out, "{}", checked.to_text(directory))?;
     }
     Ok(!checked.is_broken())
 }
@@ -73,6 +73,13 @@ pub fn check(directory: &Path, environment: &Environment, now: Timestamp) -> Che
     let mut problems = loaded.problems.clone();
     if let Some(book) = &loaded.book {
         problems.extend(check_samples(book, &loaded.sources, now));
+        if book.doors().next().is_none() {
+            problems.push(Problem {
+                level: Level::Warning,
+                help: Some("a file `bridges/NAME.toml` with `extends`, `secrets` and a `[[route]]` opens one".to_owned()),
+                ..Problem::of_file("bridges", "no bridge takes webhooks: no door is open")
+            });
+        }
     }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.level));
     Checked {
@@ -95,11 +102,11 @@ impl Checked {
     }
 
     /// For people, with colours.
-    pub fn to_text(&self, directory: &Path, now: Timestamp) -> String {
+    pub fn to_text(&self, directory: &Path) -> String {
         let mut text = show(&self.problems, &self.loaded.sources, true);
         if let (Some(settings), Some(book)) = (&self.loaded.settings, &self.loaded.book) {
             for door in book.doors() {
-                text.push_str(&describe(settings, door, now));
+                text.push_str(&describe(settings, door));
             }
         }
         for finding in self.online.iter().flatten() {
@@ -255,7 +262,7 @@ fn plural(count: usize, word: &str) -> String {
 }
 
 /// One bridge: where it takes webhooks, who is believed, where its events go, and a line to try it.
-fn describe(settings: &Settings, door: &Bridge, now: Timestamp) -> String {
+fn describe(settings: &Settings, door: &Bridge) -> String {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     let address = address(settings, door);
     let mut text = format!("{bold}{}{bold:#}  POST {address}\n", door.name);
@@ -273,7 +280,7 @@ fn describe(settings: &Settings, door: &Bridge, now: Timestamp) -> String {
     for route in &door.routes {
         line(&route.name, &leads(route));
     }
-    match curl_line(door, &address, now) {
+    match curl_line(door, &address) {
         Some(curl) => line("try it", &format!("{curl}  {dim}# 202{dim:#}")),
         None => line("try it", &format!("openim-bridge try {} FILE", door.name)),
     }

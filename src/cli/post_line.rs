@@ -1,19 +1,16 @@
 //! A `curl` line that posts to a bridge as its sender would.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Map, Value};
 
-use crate::bridge::Bridge;
-use crate::bridge::auth::{Piece, Place, Scheme, Shown};
+use crate::bridge::auth::{Encoding, Hmac, Holds, KeyForm, Piece, Place, Reads, Scheme, Shown};
+use crate::bridge::{Bridge, shipped};
 use crate::intake::Request;
-use crate::intake::authenticate::sign;
-use crate::model::{SecretRef, Timestamp};
+use crate::model::SecretRef;
 
-const BODY: &str = r#"{"title": "hello"}"#;
-
-/// A line to paste that the door answers with 202. Signatures are made here and name no secret; what shows the secret itself
-/// names its place, `$TOKEN`. `None` where a line would need more than `curl` can do.
-pub fn curl_line(bridge: &Bridge, address: &str, now: Timestamp) -> Option<String> {
+/// A line to paste that the door answers with 202. It holds no secret and nothing made from one, for it may end up in the log
+/// of a build: it names the secret's place, `$TOKEN`, and signs by `openssl` where it is run. `None` where a line would need
+/// more than that.
+pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
     let auth = bridge.auth.as_ref()?;
     let way = auth
         .ways()
@@ -32,6 +29,8 @@ pub fn curl_line(bridge: &Bridge, address: &str, now: Timestamp) -> Option<Strin
     let mut headers = vec!["'Content-Type: application/json'".to_owned()];
     let mut address = address.to_owned();
     let mut user = String::new();
+    let (kind, body) = said(bridge);
+    headers.extend(kind);
     match &way.scheme {
         Scheme::None => {}
         Scheme::Bearer => headers.push(format!("\"Authorization: Bearer {}\"", secret()?)),
@@ -45,39 +44,79 @@ pub fn curl_line(bridge: &Bridge, address: &str, now: Timestamp) -> Option<Strin
                 Place::Form(_) | Place::Body(_) => return None,
             }
         }
-        Scheme::Hmac(_) => {
-            let bare = request(&bridge.name);
-            let signed = sign(auth, bare.clone(), now).ok()?;
-            if signed.body != bare.body || signed.target != bare.target {
+        Scheme::Hmac(hmac) => {
+            let key = way.keys.first()?;
+            let plain = matches!(key.forms.first()?, KeyForm::Fixed(bytes) if bytes.expose() == key.secret.expose());
+            let whole_body = hmac.signed.first()?.pieces() == [Piece::Name(Holds::Body)];
+            let Place::Header(name) = hmac.signature.places.first()? else {
+                return None;
+            };
+            if !plain || !whole_body || hmac.timestamp.is_some() {
                 return None;
             }
-            for (name, value) in &signed.headers {
-                if !bare.headers.contains_key(name) {
-                    headers.push(format!(
-                        "'{name}: {}'",
-                        value.to_str().ok().filter(|text| !text.contains('\''))?
-                    ));
-                }
-            }
+            let signature = signature(hmac, &secret()?, &body)?;
+            headers.push(format!("\"{name}: {signature}\""));
         }
     }
     let headers: String = headers
         .iter()
         .map(|header| format!(" -H {header}"))
         .collect();
-    Some(format!("curl -i {address}{user}{headers} -d '{BODY}'"))
+    Some(format!("curl -i {address}{user}{headers} -d '{body}'"))
 }
 
-fn request(bridge: &str) -> Request {
-    let json = HeaderValue::from_static("application/json");
-    Request {
-        method: Method::POST,
-        target: format!("/hooks/{bridge}"),
-        rest: String::new(),
-        headers: HeaderMap::from_iter([(header::CONTENT_TYPE, json)]),
-        body: Bytes::from_static(BODY.as_bytes()),
-        peer: None,
+/// The header that names the kind, and a small body that goes with it: from the first shipped sample.
+fn said(bridge: &Bridge) -> (Option<String>, String) {
+    const SHORT: usize = 100;
+    let bare = || (None, r#"{"title": "hello"}"#.to_owned());
+    let first = bridge.template_folders.iter().find_map(|folder| {
+        let folder = format!("bridges/samples/{folder}/");
+        shipped::paths().find(|path| path.starts_with(&folder))
+    });
+    let sample = first.and_then(|path| shipped::find(&path));
+    let Some(Ok(sample)) = sample.map(|text| Request::from_text(&bridge.name, text.as_bytes()))
+    else {
+        return bare();
+    };
+    let kind = sample.headers.iter().find_map(|(name, value)| {
+        let value = value.to_str().ok().filter(|text| !text.contains('\''))?;
+        let names_the_kind = name.as_str().ends_with("-event");
+        names_the_kind.then(|| format!("'{name}: {value}'"))
+    });
+    let body = serde_json::from_slice::<Map<String, Value>>(&sample.body);
+    let text = body.ok().and_then(|fields| {
+        let mut texts = fields.into_iter().filter(|(_, value)| value.is_string());
+        let (name, value) = texts.next()?;
+        let text = format!("{{{}: {value}}}", Value::String(name));
+        (text.len() <= SHORT && !text.contains('\'')).then_some(text)
+    });
+    match (kind, text) {
+        (Some(kind), Some(text)) => (Some(kind), text),
+        _ => bare(),
     }
+}
+
+/// The first format with a command in the place of the signature, for a text in double quotes.
+fn signature(hmac: &Hmac, secret: &str, body: &str) -> Option<String> {
+    let [pattern] = hmac.signature.formats.first()?.as_slice() else {
+        return None;
+    };
+    let algorithm = hmac.algorithms.first()?.word();
+    let sign = format!("printf %s '{body}' | openssl dgst -{algorithm} -hmac \"{secret}\"");
+    let piece = |piece: &Piece<Reads>| match piece {
+        Piece::Text(text) if text.contains(['"', '$', '`', '\\']) => None,
+        Piece::Text(text) => Some(text.clone()),
+        Piece::Name(Reads::Algorithm) => Some(algorithm.to_owned()),
+        Piece::Name(Reads::Signature(encoding)) => Some(match encoding {
+            Encoding::Hex => format!("$({sign} -r | cut -d' ' -f1)"),
+            Encoding::Base64 => format!("$({sign} -binary | openssl base64 -A)"),
+            Encoding::Base64Url => {
+                format!("$({sign} -binary | openssl base64 -A | tr '+/' '-_')")
+            }
+        }),
+        Piece::Name(_) => None,
+    };
+    pattern.pieces().iter().map(piece).collect()
 }
 
 /// The first format with the token in its place.

@@ -92,7 +92,6 @@ when    = 'body.workflow_run.conclusion == "failure" && branch == "main"'
 to      = ["group:ops", "person:alice", "notice:#u_7"]
 mention = [{ person = '"github:" + body.sender.login' }, "person:alice", "everyone"]
 push    = { title = "Critical", sound = true }
-expire  = "30m"
 
 [[route]]
 on   = "*"
@@ -360,7 +359,7 @@ fn check_says_what_is_there_and_how_to_try_it() {
         &environment,
         "2026-11-23T14:05:00Z".parse().unwrap(),
     );
-    let text = checked.to_text(Path::new("conf"), "2026-11-23T14:05:00Z".parse().unwrap());
+    let text = checked.to_text(Path::new("conf"));
     let text = anstream::adapter::strip_str(&text).to_string();
     // How many templates are shipped, and their digest, change with every release.
     let (shown, last) = text.trim_end().rsplit_once('\n').unwrap();
@@ -494,4 +493,49 @@ fn a_template_that_nothing_uses_is_told() {
     let idle = "templates/acmee/push.md.hbs warning: no bridge and no route uses this template (did you mean the folder `templates/acme`?)";
     assert_eq!(told.last().unwrap(), idle);
     assert_eq!(told.len(), 2, "{told:#?}");
+}
+
+#[test]
+fn check_shows_nothing_that_is_made_from_a_secret() {
+    let text =
+        include_str!("snapshots/stories__rules__check_says_what_is_there_and_how_to_try_it.snap");
+    assert!(
+        text.contains("openssl dgst -sha256 -hmac \"$HOOK\""),
+        "{text}"
+    );
+    assert!(text.contains("'x-github-event: ping'"), "{text}");
+    assert!(!text.contains("7941b90196eb"), "{text}");
+}
+
+#[test]
+fn what_is_taken_but_does_not_do_what_it_says_is_told() {
+    let text = RIGHT
+        .replace("\"gitlab:*\" = \"u_{}\"", "\"gitlab:*\" = \"u_1\"")
+        .replace(
+            "title = \"Critical\", sound = true }",
+            "title = \"P {{event.title}}\" }\nexpire = \"30m\"",
+        );
+    let told = told(&load(&text)).join("\n");
+    for part in [
+        "error: the text of a push is plain",
+        "warning: `expire` has no effect in this version",
+        "warning: everybody of `gitlab:*` is the one user `u_1`",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_door_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("openim-bridge.toml"), "").unwrap();
+    let environment = Environment::of(directory.path(), [("OPENIM_SECRET", SECRET)]);
+    let now = "2026-11-23T14:05:00Z".parse().unwrap();
+    let checked = openim_bridge::cli::check::check(directory.path(), &environment, now);
+    let messages: Vec<&str> = checked
+        .problems
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    assert_eq!(messages, ["no bridge takes webhooks: no door is open"]);
 }
