@@ -226,7 +226,25 @@ pub(super) fn compile_expression(
     text: &Text,
     names: &Names,
 ) -> Option<Expression> {
-    match Expression::compile(&text.value, names) {
+    note_flaws(reading, text, Expression::compile(&text.value, names))
+}
+
+/// Compiles a condition, as `compile_expression` does.
+pub(super) fn compile_condition(
+    reading: &Reading<'_>,
+    text: &Text,
+    names: &Names,
+) -> Option<Expression> {
+    let compiled = Expression::compile_condition(&text.value, names);
+    note_flaws(reading, text, compiled)
+}
+
+fn note_flaws(
+    reading: &Reading<'_>,
+    text: &Text,
+    compiled: Result<Expression, Vec<Flaw>>,
+) -> Option<Expression> {
+    match compiled {
         Ok(expression) => Some(expression),
         Err(flaws) => {
             for flaw in flaws {

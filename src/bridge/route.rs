@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::destination::{
-    Called, Destination, compile_destination, compile_expression, compile_mention,
+    Called, Destination, compile_condition, compile_destination, compile_mention,
 };
 use super::expression::{Expression, Names};
 use super::group::{Groups, known_locale, known_time_zone};
@@ -196,7 +196,7 @@ fn compile_route(
         when: written
             .when
             .as_ref()
-            .and_then(|when| compile_expression(reading, when, names)),
+            .and_then(|when| compile_condition(reading, when, names)),
         to: written
             .to
             .iter()
@@ -247,7 +247,7 @@ pub(super) fn compile_messages(
         let when = written
             .when
             .as_ref()
-            .and_then(|when| compile_expression(reading, when, names));
+            .and_then(|when| compile_condition(reading, when, names));
         let template = find_template(reading, written.template.as_ref()?, known)?;
         Some(MessageRule { on, when, template })
     };

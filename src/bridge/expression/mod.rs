@@ -9,6 +9,7 @@ mod compute;
 mod explain;
 mod functions;
 mod resolve;
+mod sort;
 mod syntax;
 mod tokens;
 mod tree;
@@ -123,6 +124,15 @@ pub(super) fn check_let_name(name: &str) -> Result<(), String> {
 impl Expression {
     /// Compiles `source`. `Err` lists what is wrong, each with its bytes in `source`.
     pub fn compile(source: &str, names: &Names) -> Result<Expression, Vec<Flaw>> {
+        Expression::compile_as(source, names, false)
+    }
+
+    /// Compiles `source` as a condition: what is certainly neither true nor false is a flaw too.
+    pub fn compile_condition(source: &str, names: &Names) -> Result<Expression, Vec<Flaw>> {
+        Expression::compile_as(source, names, true)
+    }
+
+    fn compile_as(source: &str, names: &Names, condition: bool) -> Result<Expression, Vec<Flaw>> {
         if source.len() > SOURCE {
             let flaw = Flaw::new(
                 0..source.len(),
@@ -137,6 +147,7 @@ impl Expression {
         }
         let syntax = syntax::read(source).map_err(|flaw| vec![flaw])?;
         let root = resolve::resolve(&syntax, names)?;
+        sort::check(&root, names.place, condition)?;
         Ok(Expression {
             source: source.to_owned(),
             root,

@@ -3,6 +3,7 @@
 mod bounds;
 mod cel;
 mod flaws;
+mod never;
 mod reading;
 mod why;
 
