@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::auth::{At, Auth, Mistake};
+use super::destination::parse_destination;
 use super::event_rules::{EventRules, Field};
 use super::expression::{Names, Place};
 use super::group::{Groups, known_locale, known_time_zone};
@@ -16,7 +17,7 @@ use super::problem::{Flaw, Level, Problem, Sources, nearest};
 use super::reading::{Reading, Text};
 use super::route::{Known, compile_messages, compile_routes};
 use super::template::Templates;
-use super::written::{WrittenBridge, WrittenMessage, WrittenRule, read_bridge};
+use super::written::{WrittenBridge, WrittenDestination, WrittenMessage, WrittenRule, read_bridge};
 use super::{Bridge, DEFAULT_MAX_BODY, Secrets, shipped};
 use crate::model::{Secret, SecretRef};
 
@@ -109,10 +110,13 @@ impl Family {
             if !own && self.own.contains_key(name) {
                 continue;
             }
-            if let Some(line) = self.line(reading, member, &written) {
-                let parent = parents.contains(member);
-                let bridge = compile_bridge(reading, &line, *own, parent, parts);
-                bridges.extend(bridge.map(|bridge| (name.clone(), Arc::new(bridge))));
+            match self.line(reading, member, &written) {
+                Some(line) => {
+                    let parent = parents.contains(member);
+                    let bridge = compile_bridge(reading, &line, *own, parent, parts);
+                    bridges.extend(bridge.map(|bridge| (name.clone(), Arc::new(bridge))));
+                }
+                None => look_at_what_stands_alone(reading, &written[member].1, parts),
             }
         }
         bridges
@@ -193,6 +197,23 @@ fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(inner)
+}
+
+/// What is wrong in a bridge whatever it extends: its secrets, and the destinations that it names.
+fn look_at_what_stands_alone(
+    reading: &Reading<'_>,
+    written: &WrittenBridge<'_>,
+    parts: &Parts<'_>,
+) {
+    resolve_secrets(reading, &written.secrets, parts.secrets);
+    for to in written.routes.iter().flat_map(|route| &route.to) {
+        let WrittenDestination::Fixed(text) = to else {
+            continue;
+        };
+        if let Err(flaw) = parse_destination(&text.value, parts.groups, parts.people) {
+            reading.error_in(text, flaw);
+        }
+    }
 }
 
 fn compile_bridge<'a>(

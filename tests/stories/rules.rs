@@ -539,3 +539,29 @@ fn a_directory_without_a_door_is_told_so() {
         .collect();
     assert_eq!(messages, ["no bridge takes webhooks: no door is open"]);
 }
+
+#[test]
+fn an_unknown_parent_hides_neither_a_literal_secret_nor_an_unknown_group() {
+    let loaded = load(
+        r#"
+== openim-bridge.toml
+locale = "en"
+== bridges/x.toml
+extends = "nix"
+secrets = ["hunter2"]
+[[route]]
+to = ["group:oops"]
+"#,
+    );
+
+    let told = told(&loaded).join("\n");
+
+    for mistake in [
+        "there is no bridge `nix`",
+        "a secret is written as a reference",
+        "unknown group `oops`",
+    ] {
+        assert!(told.contains(mistake), "{mistake} is not told:\n{told}");
+    }
+    assert!(!told.contains("hunter2"));
+}
