@@ -159,12 +159,12 @@ impl Rules {
 
     /// Reads the directory again. When a file has changed: new rules as a whole, or the old ones and what is wrong.
     pub fn look_again(&self, clock: &Clock) {
-        let (sources, _) = read_directory(&self.directory);
+        let (sources, problems) = read_directory(&self.directory);
         if self.state().seen == sources {
             return;
         }
         let now = clock.now();
-        let loaded = Loaded::read(&self.directory, &self.environment);
+        let loaded = Loaded::of(sources, problems, &self.environment);
         let seen = loaded.sources.clone();
         let whole = whole(loaded, now).and_then(|(settings, book, sources)| {
             match self.closes_every_door(&book) {

@@ -26,6 +26,11 @@ impl Loaded {
     /// Reads, checks and compiles a whole directory.
     pub fn read(directory: &Path, environment: &Environment) -> Loaded {
         let (sources, problems) = read_directory(directory);
+        Loaded::of(sources, problems, environment)
+    }
+
+    /// The same with a directory that was read before, and what was wrong in reading it.
+    pub fn of(sources: Sources, problems: Vec<Problem>, environment: &Environment) -> Loaded {
         let mut loaded = Loaded::compile(sources, environment);
         loaded.problems.splice(0..0, problems);
         // A file that could not be read may hold a route or a setting: without it nothing is whole.

@@ -18,23 +18,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::stage::{SECRET, Service, Stage};
-
-const JSON: &str = r#"
-extends = "json"
-secrets = ["env:HOOK_SECRET"]
-
-[[route]]
-to = ["group:ops"]
-"#;
-
-const GITHUB: &str = r#"
-extends = "github"
-secrets = ["env:HOOK_SECRET"]
-
-[[route]]
-to = ["group:dev"]
-"#;
+use crate::stage::{GITHUB, JSON, SECRET, Service, Stage};
 
 /// What a test can wait for.
 const SHORT: Duration = Duration::from_millis(200);

@@ -7,23 +7,7 @@ use openim_bridge::model::Clock;
 use reqwest::StatusCode;
 use sha2::Sha256;
 
-use crate::stage::{SECRET, Service, Stage, eventually};
-
-const GITHUB: &str = r#"
-extends = "github"
-secrets = ["env:HOOK_SECRET"]
-
-[[route]]
-to = ["group:dev"]
-"#;
-
-const JSON: &str = r#"
-extends = "json"
-secrets = ["env:HOOK_SECRET"]
-
-[[route]]
-to = ["group:ops"]
-"#;
+use crate::stage::{GITHUB, JSON, SECRET, Service, Stage, eventually};
 
 const ISSUE: &str = r#"{
   "action": "opened",

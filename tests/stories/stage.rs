@@ -17,6 +17,24 @@ use tokio::process::{Child, Command};
 /// The secret that all bridges of a stage share.
 pub const SECRET: &str = "It's a Secret to Everybody";
 
+/// A bridge for GitHub that posts to the developers.
+pub const GITHUB: &str = r#"
+extends = "github"
+secrets = ["env:HOOK_SECRET"]
+
+[[route]]
+to = ["group:dev"]
+"#;
+
+/// A bridge for JSON that posts to operations.
+pub const JSON: &str = r#"
+extends = "json"
+secrets = ["env:HOOK_SECRET"]
+
+[[route]]
+to = ["group:ops"]
+"#;
+
 /// How long a story waits for something that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
 
