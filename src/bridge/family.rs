@@ -270,6 +270,7 @@ fn compile_bridge<'a>(
     };
     let locale = first(&|bridge| bridge.locale.clone());
     let time_zone = first(&|bridge| bridge.time_zone.clone());
+    let reply = first(&|bridge| bridge.reply.clone());
     let max_body = line.iter().find_map(|(_, bridge)| bridge.max_body);
     Some(Bridge {
         name: name.clone(),
@@ -286,6 +287,7 @@ fn compile_bridge<'a>(
         max_body: max_body.map_or(DEFAULT_MAX_BODY, |bytes| {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         }),
+        reply: reply.map(|text| text.value),
         locale: locale.and_then(|text| known_locale(reading, &text, parts.locales)),
         time_zone: time_zone.and_then(|text| known_time_zone(reading, &text)),
         shipped: !own,

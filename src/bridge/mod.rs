@@ -83,6 +83,8 @@ pub struct Bridge {
     pub template_folders: Vec<String>,
     /// The largest body, in bytes, content-encoding undone.
     pub max_body: usize,
+    /// What its sender needs to hear when its webhook was taken, where our own words would not do.
+    pub reply: Option<String>,
     /// Its language, if not the service's.
     pub locale: Option<String>,
     /// Its time zone, if not the service's.

@@ -20,6 +20,7 @@ pub struct WrittenBridge<'a> {
     pub routes: Vec<WrittenRoute>,
     pub messages: Vec<WrittenMessage>,
     pub max_body: Option<u64>,
+    pub reply: Option<Text>,
     pub locale: Option<Text>,
     pub time_zone: Option<Text>,
     /// The start of the file, for what is missing in it.
@@ -110,6 +111,7 @@ pub fn read_bridge<'a>(reading: &Reading<'a>, path: &'a str, text: &'a str) -> W
         routes: Vec::new(),
         messages: Vec::new(),
         max_body: None,
+        reply: None,
         locale: None,
         time_zone: None,
         top: file.span().start..file.span().start,
@@ -125,6 +127,7 @@ pub fn read_bridge<'a>(reading: &Reading<'a>, path: &'a str, text: &'a str) -> W
         file.tables("message"),
     );
     bridge.max_body = file.size("max_body").map(Spanned::into_inner);
+    bridge.reply = file.text("reply");
     bridge.locale = file.text("locale");
     bridge.time_zone = file.text("time_zone");
     file.finish();

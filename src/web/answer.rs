@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -66,6 +66,22 @@ impl IntoResponse for Refused {
                 .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
+    }
+}
+
+/// What a bridge's sender needs to hear in place of our own words of success: 200 and exactly that.
+pub fn success(reply: Option<String>, ours: Response) -> Response {
+    match reply {
+        Some(reply) if ours.status().is_success() => {
+            let json = reply.starts_with('{');
+            let kind = if json {
+                "application/json"
+            } else {
+                "text/plain; charset=utf-8"
+            };
+            ([(CONTENT_TYPE, kind)], reply).into_response()
+        }
+        _ => ours,
     }
 }
 

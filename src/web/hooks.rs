@@ -110,7 +110,7 @@ async fn answer_webhook(
     request: intake::Request,
 ) -> Response {
     let now = door.clock.now();
-    let name = bridge.name.clone();
+    let (name, reply) = (bridge.name.clone(), bridge.reply.clone());
     let large = request.body.len() > LARGE_BODY;
     let step = move || intake::pass(&book, &bridge, request, now);
     let passed = if large {
@@ -126,14 +126,15 @@ async fn answer_webhook(
             event,
             routed,
             deliveries,
-        }) => keep(door, *event, routed, deliveries).await,
+        }) => answer::success(reply, keep(door, *event, routed, deliveries).await),
         Ok(Passed::Silent(why)) => {
             tracing::info!(
                 bridge.name = name,
                 reason = why,
                 "a webhook was silent by choice"
             );
-            (StatusCode::OK, Json(json!({ "silent": why }))).into_response()
+            let ours = (StatusCode::OK, Json(json!({ "silent": why }))).into_response();
+            answer::success(reply, ours)
         }
         Err(rejection) => {
             tracing::warn!(bridge.name = name, reason = %rejection, "a webhook was refused");

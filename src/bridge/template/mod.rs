@@ -54,7 +54,9 @@
 //! | `json x` | JSON; in `.json.hbs` the value itself; `pretty=true` for people |
 //! | `fields object` | what an object says whose fields are not known, a list of `name` and `value`: `{{#each (fields body first="status host" except="id" limit=8)}}` |
 //! | `matchers labels` | `alertname="Down",instance="node-3"`, as Prometheus and Alertmanager read them |
-//! | `url_encode x` | for a part of an address |
+//! | `url_encode x`, `url_decode x` | for a part of an address, and back |
+//! | `money x "usd"` | an amount in the smallest unit of a currency: `1,234.50 USD` |
+//! | `plain x` | the words of another chat's Markdown in its lines, addresses behind the names of links; `form="slack"` reads Slack's marks, `form="text"` only names who was called |
 //! | `link text url` | a link, http and https only, else the text; `text: url` outside of Markdown |
 //! | `bold x`, `code x` | bold words, code inside of a line |
 //! | `code_block x 20` | a block of code, at most 20 lines; begins and ends a line |
@@ -69,6 +71,7 @@
 //!
 //! Moments are RFC 3339 texts and near misses, or numbers of s, ms, µs, ns since 1970.
 
+mod chat;
 mod escape;
 mod fields;
 mod guard;

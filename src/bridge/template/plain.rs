@@ -22,6 +22,11 @@ pub(super) fn words(markdown: &str) -> String {
     Walk::new(false).read(markdown)
 }
 
+/// The plain face of somebody else's Markdown, comments left out.
+pub(super) fn of_payload(markdown: &str) -> String {
+    plain(&without_comments(markdown))
+}
+
 /// The words of somebody else's Markdown, comments left out.
 pub(super) fn words_of_payload(markdown: &str) -> String {
     words(&without_comments(markdown))

@@ -143,6 +143,13 @@ fn functions_give_what_the_table_says() {
         ),
         ("{{json body.names.[0]}}", r#"{"name":"x","s":"up"}"#),
         ("{{url_encode \"a b/ü\"}}", "a%20b%2F%C3%BC"),
+        ("{{url_decode \"a%20b%2F%C3%BC%%02\"}}", "a b/ü%�"),
+        ("{{money 123456 \"usd\"}}", "1,234.56 USD"),
+        (
+            "{{money 1205 \"kwd\"}}, {{money 1000 \"jpy\"}}, {{money -5 \"eur\"}}",
+            "1.205 KWD, 1,000 JPY, -0.05 EUR",
+        ),
+        ("{{money \"x\" \"usd\"}}{{money 5 \"\"}}", ""),
         (
             "{{link \"run\" event.link}} {{link \"x\" \"ftp://y\"}}",
             "run: https://example.com/a_b x",

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::speak::Speaking;
 use super::vocabulary::{Call, number_of, words};
 use super::{Face, escape, plain};
+use crate::bridge::auth::undo_percent;
 
 /// How long an excerpt is when the template does not say, in characters.
 const EXCERPT: usize = 300;
@@ -297,6 +298,12 @@ pub(super) fn url_encode(call: &Call) -> Value {
         }
     }
     out.into()
+}
+
+/// What comes out of an escape may be any sign, so it is made harmless again.
+pub(super) fn url_decode(call: &Call) -> Value {
+    let bytes = undo_percent(call.text(0).as_bytes());
+    escape::harmless(&String::from_utf8_lossy(&bytes)).into()
 }
 
 /// `t`: words of a locale with their places filled.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::escape::unready;
 use super::speak::Speaking;
-use super::{Face, fields, markup, moment, text};
+use super::{Face, chat, fields, markup, moment, text};
 
 /// The longest text a function takes, in bytes; the rest is cut off. A message has at most 8 KiB, so nothing is missed, and
 /// a huge payload cannot be multiplied.
@@ -250,6 +250,23 @@ pub(super) const WORDS: &[Card] = &[
         Inline,
         Noted,
         Arguments(text::url_encode),
+    ),
+    card(
+        "url_decode",
+        (1, 1),
+        NONE,
+        Inline,
+        Noted,
+        Arguments(text::url_decode),
+    ),
+    card("money", (2, 2), NONE, Inline, Noted, Arguments(chat::money)),
+    card(
+        "plain",
+        (1, 1),
+        Some(&["form"]),
+        Inline,
+        Noted,
+        Arguments(chat::said),
     ),
     card("link", (2, 2), NONE, Inline, Noted, Arguments(markup::link)),
     card("bold", (1, 1), NONE, Inline, Noted, Arguments(markup::bold)),
