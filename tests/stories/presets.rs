@@ -1,0 +1,196 @@
+//! What the shipped bridges promise an operator: who is believed, what that is worth, and what the sender hears.
+
+use http::{HeaderValue, StatusCode};
+use openim_bridge::bridge::auth::Auth;
+use openim_bridge::bridge::shipped;
+use openim_bridge::intake::Request;
+use openim_bridge::intake::authenticate::{authenticate, sign};
+use openim_bridge::model::Timestamp;
+
+use crate::shipped::Shipped;
+use crate::stage::{SECRET, Stage};
+
+/// When the samples were sent.
+fn then() -> Timestamp {
+    "2026-03-12T11:47:02Z".parse().unwrap()
+}
+
+fn other_secret(bridge: &str) -> &'static str {
+    match bridge {
+        "standard-webhooks" | "svix" => "whsec_YW5vdGhlciBvZiB0d2VudHktZm91ciBieXRlcw==",
+        _ => "other:other",
+    }
+}
+
+fn auth<'s>(shipped: &'s Shipped, bridge: &str) -> &'s Auth {
+    shipped.book.bridges[&format!("my-{bridge}")]
+        .auth
+        .as_ref()
+        .unwrap()
+}
+
+/// The sample as its sender signs it, its own made-up proof taken away.
+fn signed(auth: &Auth, mut request: Request) -> Request {
+    request.rest = String::new();
+    request.target = request.target.split('?').next().unwrap().to_owned();
+    for name in ["webhook-signature", "svix-signature"] {
+        request.headers.remove(name);
+    }
+    sign(auth, request, then()).unwrap()
+}
+
+#[test]
+fn every_shipped_bridge_believes_what_is_signed_with_its_secret_and_nothing_else() {
+    let shipped = Shipped::open();
+    let others = Shipped::open_with(&other_secret);
+    let mut covered = 0;
+    for (bridge, name, request) in shipped.samples() {
+        let place = format!("{bridge}/{name}");
+        let own = auth(&shipped, &bridge);
+        let signed = signed(own, request);
+        let believed = authenticate(own, signed.clone(), then());
+        assert!(believed.is_ok(), "{place}: {:?}", believed.err());
+        let refused = authenticate(auth(&others, &bridge), signed.clone(), then());
+        assert!(refused.is_err(), "{place}: another secret");
+
+        let mut changed = signed;
+        let mut body = changed.body.to_vec();
+        // A text stays a text and a JSON a JSON, so that only the signature can tell.
+        let at = body.iter().position(u8::is_ascii_lowercase).unwrap();
+        body[at] = if body[at] == b'x' { b'y' } else { b'x' };
+        changed.body = body.into();
+        let text = shipped::find(&format!("bridges/{bridge}.toml")).unwrap();
+        let told = text.contains("not covered") || text.contains("does not sign");
+        match authenticate(own, changed, then()) {
+            Err(_) => covered += 1,
+            Ok(_) => assert!(told, "{place}: nobody is told that its body is not covered"),
+        }
+    }
+    eprintln!("{covered} samples are covered by their signature");
+    assert!(covered > 0);
+}
+
+#[test]
+fn a_sender_that_can_only_set_the_address_is_known_by_the_token_in_it() {
+    let shipped = Shipped::open();
+    let others = Shipped::open_with(&other_secret);
+    for (bridge, target, rest) in [
+        ("aliyun", "", "s3cret:s3cret"),
+        ("datadog", "", "s3cret:s3cret"),
+        ("dingtalk", "?access_token=s3cret:s3cret", ""),
+        ("feishu", "", "s3cret:s3cret"),
+        ("newrelic", "", "s3cret:s3cret"),
+        ("opsgenie", "", "s3cret:s3cret"),
+        ("slack-webhook", "", "s3cret:s3cret"),
+        ("tencent-cloud", "", "s3cret:s3cret"),
+        ("uptime-kuma", "", "s3cret:s3cret"),
+        ("uptimerobot", "", "s3cret:s3cret"),
+        ("wecom", "?key=s3cret:s3cret", ""),
+    ] {
+        let mut request = Request::from_text(bridge, b"{}").unwrap();
+        request.target = format!("/hooks/{bridge}{target}");
+        request.rest = rest.to_owned();
+        let believed = authenticate(auth(&shipped, bridge), request.clone(), then());
+        assert!(believed.is_ok(), "{bridge}: {:?}", believed.err());
+        // A proof that does not hold is not made good by the token.
+        let mut both = request.clone();
+        both.headers
+            .insert("authorization", HeaderValue::from_static("Bearer wrong"));
+        both.target
+            .push_str(if target.is_empty() { "?" } else { "&" });
+        both.target.push_str("sign=wrong&timestamp=1");
+        both.body = r#"{"sign":"wrong","timestamp":"1"}"#.into();
+        let falls_through = authenticate(auth(&shipped, bridge), both, then()).is_ok();
+        // Tencent Cloud's other way is a password, and `Bearer` is none.
+        let only_way = matches!(
+            bridge,
+            "aliyun" | "slack-webhook" | "tencent-cloud" | "wecom"
+        );
+        assert_eq!(falls_through, only_way, "{bridge}");
+        let refused = authenticate(auth(&others, bridge), request, then());
+        assert!(refused.is_err(), "{bridge}: another secret");
+    }
+}
+
+/// The robots' forms: the bridge, what stands behind its address, a message, and what the sender must hear.
+const FORMS: [(&str, &str, &str, &str, &str); 4] = [
+    (
+        "slack-webhook",
+        "/SECRET",
+        r#"{"text": "from slack's sender <!channel>"}"#,
+        "ok",
+        "from slack's sender @channel",
+    ),
+    (
+        "dingtalk",
+        "?access_token=SECRET",
+        r#"{"msgtype": "text", "text": {"content": "from dingtalk's sender"}, "at": {"isAtAll": true}}"#,
+        r#"{"errcode":0,"errmsg":"ok"}"#,
+        "from dingtalk's sender",
+    ),
+    (
+        "feishu",
+        "/SECRET",
+        r#"{"msg_type": "text", "content": {"text": "from feishu's sender <at user_id=\"all\">all</at>"}}"#,
+        r#"{"StatusCode":0,"StatusMessage":"success","code":0,"data":{},"msg":"success"}"#,
+        "from feishu's sender @all",
+    ),
+    (
+        "wecom",
+        "?key=SECRET",
+        r#"{"msgtype": "text", "text": {"content": "from wecom's sender", "mentioned_list": ["@all"]}}"#,
+        r#"{"errcode":0,"errmsg":"ok"}"#,
+        "from wecom's sender",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_of_another_chats_form_hears_what_that_chat_would_say() {
+    let bridge = |name: &str| {
+        format!(
+            "extends = \"{name}\"\nsecrets = [\"env:HOOK_SECRET\"]\n[[route]]\nto = [\"group:dev\"]\n"
+        )
+    };
+    let texts = FORMS.map(|(name, ..)| bridge(name));
+    let bridges: Vec<(&str, &str)> = FORMS
+        .iter()
+        .zip(&texts)
+        .map(|((name, ..), text)| (*name, text.as_str()))
+        .collect();
+    let stage = Stage::set(&bridges).await;
+    let service = stage.serve().await;
+    let post = async |address: String, body: &'static str| {
+        let answer = stage.client.post(address).body(body).send().await.unwrap();
+        let kind = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (answer.status(), kind, answer.text().await.unwrap())
+    };
+
+    for (name, behind, body, heard, _) in FORMS {
+        let address = format!("{}{}", service.hook(name), behind.replace("SECRET", SECRET));
+        let json = heard.starts_with('{');
+        let kind = if json {
+            "application/json"
+        } else {
+            "text/plain; charset=utf-8"
+        };
+        let expected = (StatusCode::OK, kind.to_owned(), heard.to_owned());
+        assert_eq!(post(address.clone(), body).await, expected, "{name}");
+        // A repeat within the minute is taken, too.
+        assert_eq!(post(address, body).await, expected, "{name} again");
+        let wrong = format!(
+            "{}{}",
+            service.hook(name),
+            behind.replace("SECRET", "wrong")
+        );
+        let (status, _, said) = post(wrong, body).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}: {said}");
+    }
+
+    let texts = stage.texts_when("dev", FORMS.len()).await;
+    for (name, .., shown) in FORMS {
+        assert!(texts.iter().any(|text| text == shown), "{name}: {texts:#?}");
+    }
+}
