@@ -7,7 +7,7 @@ use openim_bridge::intake::Request;
 use openim_bridge::intake::authenticate::{authenticate, sign};
 use openim_bridge::model::Timestamp;
 
-use crate::shipped::Shipped;
+use crate::shipped::{Shipped, bridges};
 use crate::stage::{SECRET, Stage};
 
 /// When the samples were sent.
@@ -110,6 +110,16 @@ fn a_sender_that_can_only_set_the_address_is_known_by_the_token_in_it() {
         let refused = authenticate(auth(&others, bridge), request, then());
         assert!(refused.is_err(), "{bridge}: another secret");
     }
+}
+
+#[test]
+fn every_shipped_bridge_is_in_the_list_of_senders() {
+    let list = include_str!("../../docs/senders.md");
+    let missing: Vec<String> = bridges()
+        .into_iter()
+        .filter(|bridge| !list.contains(&format!("\n| `{bridge}` |")))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/senders.md: {missing:?}");
 }
 
 /// The robots' forms: the bridge, what stands behind its address, a message, and what the sender must hear.

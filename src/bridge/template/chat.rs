@@ -129,7 +129,10 @@ fn line_without_marks(line: &str) -> String {
             continue;
         }
         let last = signs.len().min(at + LONGEST_PAIR);
-        let end = (at + 2..last).find(|end| signs.get(*end) == Some(sign) && closes(*end));
+        let is_end = |end: &usize| {
+            signs.get(*end) == Some(sign) && gone.get(*end) == Some(&false) && closes(*end)
+        };
+        let end = (at + 2..last).find(is_end);
         if let Some(end) = end {
             for mark in [at, end] {
                 if let Some(mark) = gone.get_mut(mark) {
@@ -209,6 +212,7 @@ mod tests {
                 "_one_ ~two~ *_three_*, snake_case_name 2*3*4",
                 "one two three, snake_case_name 2*3*4",
             ),
+            ("**api** failed", "api failed"),
             ("`*not* this`", "`*not* this`"),
             ("* item\n* other *", "* item\n* other *"),
         ] {
