@@ -85,6 +85,10 @@ pub struct Bridge {
     pub max_body: usize,
     /// What its sender needs to hear when its webhook was taken, where our own words would not do.
     pub reply: Option<String>,
+    /// The most authentic webhooks in a second, if not the door's limit.
+    pub max_per_second: Option<u32>,
+    /// How many of its refused requests are kept for a look; 0 for none.
+    pub keep_refused: usize,
     /// Its language, if not the service's.
     pub locale: Option<String>,
     /// Its time zone, if not the service's.

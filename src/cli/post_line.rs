@@ -33,6 +33,8 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
     headers.extend(kind);
     match &way.scheme {
         Scheme::None => {}
+        // Only the sender has the private key.
+        Scheme::Ed25519(_) => return None,
         Scheme::Bearer => headers.push(format!("\"Authorization: Bearer {}\"", secret()?)),
         Scheme::Basic => user = format!(" -u \"{}\"", secret()?),
         Scheme::Token(shown) => {

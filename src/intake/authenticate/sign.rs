@@ -22,6 +22,9 @@ pub enum Unsigned {
     /// No secret is made for any way of the bridge.
     #[error("the bridge has no secret to sign with")]
     NoSecret,
+    /// Only the sender has the private key.
+    #[error("only the sender can sign: the bridge has its public key")]
+    PublicKey,
     /// Something that is signed is not in the request.
     #[error("cannot sign: {0}")]
     Incomplete(String),
@@ -52,6 +55,7 @@ pub fn sign(auth: &Auth, request: Request, now: Timestamp) -> Result<Request, Un
             put(request, &shown.places[0], &token)
         }
         Scheme::Hmac(hmac) => signed(hmac, key, request, now),
+        Scheme::Ed25519(_) => Err(Unsigned::PublicKey),
     }
 }
 
