@@ -1,11 +1,16 @@
 //! What the shipped bridges promise an operator: who is believed, what that is worth, and what the sender hears.
 
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderValue, StatusCode};
 use openim_bridge::bridge::auth::Auth;
 use openim_bridge::bridge::shipped;
 use openim_bridge::intake::Request;
-use openim_bridge::intake::authenticate::{authenticate, sign};
-use openim_bridge::model::Timestamp;
+use openim_bridge::intake::authenticate::{Unsigned, authenticate, sign};
+use openim_bridge::model::{Clock, Timestamp};
+use sha2::Sha256;
 
 use crate::shipped::{Shipped, bridges};
 use crate::stage::{SECRET, Stage};
@@ -18,6 +23,7 @@ fn then() -> Timestamp {
 fn other_secret(bridge: &str) -> &'static str {
     match bridge {
         "standard-webhooks" | "svix" => "whsec_YW5vdGhlciBvZiB0d2VudHktZm91ciBieXRlcw==",
+        "standard-webhooks-ed25519" => "whpk_E5j2LG0aRXxRumpLXz29L2n8qTIWIY3ImX5Ba9F9k8o=",
         _ => "other:other",
     }
 }
@@ -36,7 +42,26 @@ fn signed(auth: &Auth, mut request: Request) -> Request {
     for name in ["webhook-signature", "svix-signature"] {
         request.headers.remove(name);
     }
-    sign(auth, request, then()).unwrap()
+    match sign(auth, request.clone(), then()) {
+        Err(Unsigned::PublicKey) => signed_with_the_private_key(request),
+        signed => signed.unwrap(),
+    }
+}
+
+/// As the specification of Standard Webhooks says, by the pair whose public key the bridge has.
+fn signed_with_the_private_key(mut request: Request) -> Request {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let (id, time) = ("msg_1", then().as_second().to_string());
+    let message = [format!("{id}.{time}.").as_bytes(), &request.body].concat();
+    let signature = STANDARD.encode(pair.sign(&message).as_ref());
+    for (name, value) in [
+        ("webhook-id", id.to_owned()),
+        ("webhook-timestamp", time),
+        ("webhook-signature", format!("v1a,{signature}")),
+    ] {
+        request.headers.insert(name, value.parse().unwrap());
+    }
+    request
 }
 
 #[test]
@@ -203,4 +228,37 @@ async fn a_sender_of_another_chats_form_hears_what_that_chat_would_say() {
     for (name, .., shown) in FORMS {
         assert!(texts.iter().any(|text| text == shown), "{name}: {texts:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slack_is_answered_when_it_asks_the_address_and_only_when_it_signs() {
+    let bridge =
+        "extends = \"slack\"\nsecrets = [\"env:HOOK_SECRET\"]\n[[route]]\nto = [\"group:dev\"]\n";
+    let stage = Stage::set(&[("slack", bridge)]).await;
+    let service = stage.serve().await;
+    let body = r#"{"token": "x", "challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P", "type": "url_verification"}"#;
+    let ask = async |secret: &str| {
+        let time = Clock::system().now().as_second().to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(format!("v0:{time}:{body}").as_bytes());
+        let signature = format!("v0={}", hex::encode(mac.finalize().into_bytes()));
+        let request = stage.client.post(service.hook("slack")).body(body);
+        let request = request
+            .header("x-slack-request-timestamp", time)
+            .header("x-slack-signature", signature);
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+
+    let (status, said) = ask(SECRET).await;
+    assert_eq!(
+        (status, said.as_str()),
+        (
+            StatusCode::OK,
+            "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"
+        )
+    );
+    let (status, said) = ask("wrong").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{said}");
+    assert_eq!(stage.texts("dev"), Vec::<String>::new());
 }

@@ -28,7 +28,7 @@ pub fn corpus_of(bridge: &str) -> Vec<&str> {
         "forgejo" => vec!["gitea"],
         "json" => vec!["generic", "json"],
         // What Slack itself sends is not in the corpus; what is sent to Slack is.
-        "slack" => Vec::new(),
+        "slack" | "standard-webhooks-ed25519" | "svix" => Vec::new(),
         "slack-webhook" => vec!["slack"],
         same => vec![same],
     }
@@ -38,6 +38,8 @@ pub fn corpus_of(bridge: &str) -> Vec<&str> {
 fn secret_of(bridge: &str) -> &'static str {
     match bridge {
         "standard-webhooks" | "svix" => "whsec_c2VjcmV0IG9mIHR3ZW50eS1mb3VyIGJ5dGVz",
+        // The public key of the pair that is made of 32 bytes 7.
+        "standard-webhooks-ed25519" => "whpk_6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=",
         _ => "s3cret:s3cret",
     }
 }
