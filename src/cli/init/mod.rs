@@ -289,10 +289,8 @@ mod tests {
             error,
             "no file `github/psuh` is shipped; did you mean `github/push`?"
         );
-        let error = find_shipped("zabbix").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "no file `zabbix` is shipped; there is alertmanager, github, json"
-        );
+        let error = find_shipped("qqqqqq").unwrap_err().to_string();
+        let begin = "no file `qqqqqq` is shipped; there is alertmanager, ";
+        assert!(error.starts_with(begin), "{error}");
     }
 }
