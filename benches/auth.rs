@@ -46,7 +46,9 @@ fn main() {
         assert!(authenticate(auth, forged.clone(), now).is_err());
 
         let [bare, verified, refused, whole] = fastest([
-            &mut || drop(black_box(bare(&signed))),
+            &mut || {
+                black_box(bare(&signed));
+            },
             &mut || drop(black_box(authenticate(auth, signed.clone(), now))),
             &mut || drop(black_box(authenticate(auth, forged.clone(), now))),
             &mut || event(&book, bridge, &signed, now),
