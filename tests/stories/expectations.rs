@@ -48,8 +48,14 @@ impl Expectations {
         missing
     }
 
+    /// The list of a kind, else of a shorter one, else `default`: as a template is found.
     fn of(&self, bridge: &str, kind: &str) -> Option<&toml::Table> {
-        self.0.get(bridge)?.get(kind)
+        let lists = self.0.get(bridge)?;
+        let shorter = std::iter::successors(Some(kind), |kind| {
+            kind.rsplit_once('.').map(|(kind, _)| kind)
+        });
+        let mut kinds = shorter.chain(["default"]);
+        kinds.find_map(|kind| lists.get(kind))
     }
 }
 

@@ -6,13 +6,38 @@ use openim_bridge::bridge::group::Group;
 use openim_bridge::bridge::problem::{Level, Sources};
 use openim_bridge::bridge::{RuleBook, Surroundings, shipped};
 use openim_bridge::intake::{Authentic, Request, Said, Taken, parse, render_with_notes, route};
-use openim_bridge::model::{Content, Event, Secret, Timestamp};
+use openim_bridge::model::{Content, Event, Secret, SecretRef, Timestamp};
 
 /// The languages that are shipped.
 pub const LOCALES: [&str; 2] = ["en", "zh-CN"];
 
-/// The shipped bridges that have templates.
-pub const BRIDGES: [&str; 3] = ["alertmanager", "github", "json"];
+/// The shipped bridges.
+pub fn bridges() -> Vec<String> {
+    let sources = shipped::sources();
+    let bridges = sources
+        .keys()
+        .filter_map(|path| path.strip_prefix("bridges/")?.strip_suffix(".toml"));
+    bridges.map(str::to_owned).collect()
+}
+
+/// The folders of the corpus that hold what the sender of a bridge sends.
+pub fn corpus_of(bridge: &str) -> Vec<&str> {
+    match bridge {
+        "azure-devops" => vec!["azuredevops"],
+        "docker-hub" => vec!["dockerhub"],
+        "forgejo" => vec!["gitea"],
+        "json" => vec!["generic", "json"],
+        same => vec![same],
+    }
+}
+
+/// A secret that fits a bridge.
+fn secret_of(bridge: &str) -> &'static str {
+    match bridge {
+        "standard-webhooks" | "svix" => "whsec_c2VjcmV0IG9mIHR3ZW50eS1mb3VyIGJ5dGVz",
+        _ => "s3cret:s3cret",
+    }
+}
 
 /// A directory that extends each shipped bridge.
 pub struct Shipped {
@@ -49,11 +74,11 @@ impl Shipped {
     pub fn open() -> Shipped {
         let bridge = |name: &str| {
             let text = format!(
-                "extends = \"{name}\"\nsecrets = [\"env:SECRET\"]\n[[route]]\nto = [\"group:en\", \"group:zh-CN\"]\n"
+                "extends = \"{name}\"\nsecrets = [\"env:{name}\"]\n[[route]]\nto = [\"group:en\", \"group:zh-CN\"]\n"
             );
             (format!("bridges/my-{name}.toml"), text)
         };
-        let sources: Sources = BRIDGES.iter().map(|name| bridge(name)).collect();
+        let sources: Sources = bridges().iter().map(|name| bridge(name)).collect();
         let group = |locale: &&str| {
             let group = Group {
                 id: (*locale).to_owned(),
@@ -67,7 +92,10 @@ impl Shipped {
             locale: "en".to_owned(),
             time_zone: TimeZone::UTC,
         };
-        let secrets = |_: &_| Ok(Secret::new("s3cret:s3cret"));
+        let secrets = |reference: &SecretRef| match reference {
+            SecretRef::Env(bridge) => Ok(Secret::new(secret_of(bridge))),
+            SecretRef::File(_) => Err("no file is asked for".to_owned()),
+        };
         let (book, problems) = RuleBook::compile(&sources, &surroundings, &secrets);
         let wrong = problems.into_iter();
         let wrong: Vec<_> = wrong.filter(|it| it.level != Level::Advice).collect();
