@@ -20,6 +20,7 @@ mod floors;
 mod kill;
 mod openim;
 mod outbox;
+mod presets;
 mod routes;
 mod rules;
 mod sandbox;

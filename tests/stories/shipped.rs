@@ -17,7 +17,9 @@ pub fn bridges() -> Vec<String> {
     let bridges = sources
         .keys()
         .filter_map(|path| path.strip_prefix("bridges/")?.strip_suffix(".toml"));
-    bridges.map(str::to_owned).collect()
+    let mut bridges: Vec<_> = bridges.map(str::to_owned).collect();
+    bridges.sort();
+    bridges
 }
 
 /// The folders of the corpus that hold what the sender of a bridge sends.
@@ -32,9 +34,9 @@ pub fn corpus_of(bridge: &str) -> Vec<&str> {
 }
 
 /// A secret that fits a bridge.
-fn secret_of(bridge: &str) -> &'static str {
+pub fn secret_of(bridge: &str) -> &'static str {
     match bridge {
-        "standard-webhooks" | "svix" => "whsec_c2VjcmV0IG9mIHR3ZW50eS1mb3VyIGJ5dGVz",
+        "gitlab" | "standard-webhooks" | "svix" => "whsec_c2VjcmV0IG9mIHR3ZW50eS1mb3VyIGJ5dGVz",
         _ => "s3cret:s3cret",
     }
 }
@@ -103,6 +105,12 @@ impl Shipped {
         Shipped {
             book: book.unwrap(),
         }
+    }
+
+    /// The folders of a shipped bridge's templates.
+    pub fn folders(&self, bridge: &str) -> Vec<&str> {
+        let folders = &self.book.bridges[bridge].template_folders;
+        folders.iter().map(String::as_str).collect()
     }
 
     /// The samples of all bridges in the order of their numbers: the bridge, the file's name, the request.
