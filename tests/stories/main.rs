@@ -22,6 +22,7 @@ mod kill;
 mod openim;
 mod outbox;
 mod reach;
+mod presets;
 mod routes;
 mod rules;
 mod sandbox;

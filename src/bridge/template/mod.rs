@@ -43,7 +43,7 @@
 //! | `replace x "old" "new"` | every `old` replaced |
 //! | `before x "s"`, `after x "s"` | what stands before, behind the first `s`; the whole text without it |
 //! | `concat a b …` | one text; a sign that you write before an absent value is left out with it |
-//! | `join list ", "` | items that are not empty; `join list ", " field="name"` joins a field of each |
+//! | `join list ", "` | items that are not empty; `join list ", " field="name"` joins a field of each (`field="user.name"`) |
 //! | `default a b …` | the first that is not empty (`0` and `false` are not empty) |
 //! | `starts_with x "s"`, `contains x "s"` | yes or no; `contains ["a","b"] x` looks into a list |
 //! | `take list 5` | the first 5 items |

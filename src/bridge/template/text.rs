@@ -139,7 +139,11 @@ pub(super) fn join(call: &Call) -> Value {
     };
     let field = call.named("field").map(words);
     let say = |value: &Value| match &field {
-        Some(field) => words(value.get(field.as_str()).unwrap_or(&Value::Null)),
+        Some(field) => {
+            let mut names = field.split('.');
+            let found = names.try_fold(value, |value, name| value.get(name));
+            words(found.unwrap_or(&Value::Null))
+        }
         None => words(value),
     };
     let parts: Vec<String> = match call.value(0) {
