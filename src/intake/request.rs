@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 /// A webhook request, nothing believed yet. Its values are as received.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Request {
             headers.append(name, value);
         }
         let mut body = lines.rest;
-        if !headers.contains_key(http::header::CONTENT_LENGTH) {
+        if !headers.contains_key(CONTENT_LENGTH) {
             body = body.strip_suffix(b"\n").unwrap_or(body);
             body = body.strip_suffix(b"\r").unwrap_or(body);
         }
@@ -79,12 +79,40 @@ impl Request {
         })
     }
 
+    /// Writes the request as text that [`Request::from_text`] reads again as the same. The head ends its lines in LF, and
+    /// `Content-Length` says that every byte behind it is the body's.
+    pub fn to_text(&self) -> Vec<u8> {
+        let mut text = format!("{} {} HTTP/1.1\n", self.method, self.target).into_bytes();
+        let named = self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != CONTENT_LENGTH);
+        for (name, value) in named {
+            text.extend_from_slice(as_written(name).as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.as_bytes());
+            text.push(b'\n');
+        }
+        text.extend_from_slice(format!("Content-Length: {}\n\n", self.body.len()).as_bytes());
+        text.extend_from_slice(&self.body);
+        text
+    }
+
     /// Adds a header as a command line names it: `Name: value`. `None` when that is no header.
     pub fn add_header(&mut self, line: &str) -> Option<()> {
         let (name, value) = header_line(line.as_bytes())?;
         self.headers.insert(name, value);
         Some(())
     }
+}
+
+/// `X-Hub-Signature-256`: a name as people write it. HTTP itself does not mind.
+pub fn as_written(name: &HeaderName) -> String {
+    let words = name.as_str().split('-').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + rest
+    });
+    words.collect::<Vec<_>>().join("-")
 }
 
 /// A text is no request: this line should be a header.

@@ -4,6 +4,7 @@
 //! and what is signed is taken as received, before any parsing.
 
 mod build;
+pub mod diagnose;
 mod find;
 mod mac;
 mod read;

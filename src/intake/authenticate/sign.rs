@@ -126,7 +126,7 @@ fn signed_headers(request: &Request) -> String {
 }
 
 /// The first format with its names filled in.
-fn written(
+pub(super) fn written(
     shown: &Shown,
     fill: impl Fn(Reads) -> Result<Vec<u8>, Unsigned>,
 ) -> Result<Vec<u8>, Unsigned> {
@@ -153,7 +153,7 @@ fn authorize(mut request: Request, scheme: &str, credentials: &[u8]) -> Result<R
 }
 
 /// Puts a value at a place, in place of what stands there.
-fn put(mut request: Request, place: &Place, value: &[u8]) -> Result<Request, Unsigned> {
+pub(super) fn put(mut request: Request, place: &Place, value: &[u8]) -> Result<Request, Unsigned> {
     let unfit = || Unsigned::Unfit(place.to_string());
     match place {
         Place::Header(name) => {

@@ -40,7 +40,7 @@ pub(super) fn take_out(auth: &Auth, mut request: Request) -> Request {
     request
 }
 
-fn tells(name: &HeaderName) -> bool {
+pub(super) fn tells(name: &HeaderName) -> bool {
     [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name)
         || name.as_str().split('-').any(|word| TELLING.contains(&word))
 }
@@ -49,7 +49,7 @@ fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     while headers.remove(name).is_some() {}
 }
 
-fn without_parameter(target: &str, name: &str) -> String {
+pub(super) fn without_parameter(target: &str, name: &str) -> String {
     let Some((path, parameters)) = target.split_once('?') else {
         return target.to_owned();
     };
@@ -66,7 +66,7 @@ fn without_parameter(target: &str, name: &str) -> String {
     }
 }
 
-fn without_field(body: Bytes, name: &str) -> Bytes {
+pub(super) fn without_field(body: Bytes, name: &str) -> Bytes {
     let named = |key: &[u8]| form::decode(key).as_ref() == name.as_bytes();
     let present = form::fields(&body).is_some_and(|mut fields| fields.any(|(key, _)| named(key)));
     if !present {
