@@ -95,7 +95,11 @@ pub fn request(bytes: &[u8]) {
     assert_eq!(again.target, request.target);
     assert_eq!(again.rest, request.rest);
     assert_eq!(again.body, request.body);
-    for name in request.headers.keys().filter(|name| *name != "content-length") {
+    for name in request
+        .headers
+        .keys()
+        .filter(|name| *name != "content-length")
+    {
         let all = |request: &Request| -> Vec<Vec<u8>> {
             let values = request.headers.get_all(name).iter();
             values.map(|value| value.as_bytes().to_vec()).collect()

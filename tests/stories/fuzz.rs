@@ -25,7 +25,9 @@ const DECLARATIONS: [&str; 4] = [
     "scheme = \"hmac-sha1\"\nsignature = \"body:/sign\"\nformat = \"{base64}\"\nsigned = \"\"\nkey = \"{timestamp}\\n{secret}\"\ntimestamp = { from = \"body:/timestamp\", unit = \"ms\", within = \"1h\" }\naddresses = [\"192.0.2.0/24\"]\n",
     "scheme = \"token\"\ntoken = [\"form:payload\", \"query:token\"]\nformat = \"T {token}!\"\nseveral = \";\"\n",
 ];
-const REQUESTS: [&str; 3] = [
+const REQUESTS: [&str; 4] = [
+    // Once misread: an address in the query was taken for the address of the request.
+    "POST /hooks/x?from=https://example.com/a HTTP/1.1\n\n{}",
     "POST /hooks/x/token?a=b HTTP/1.1\r\nX-Two: a\r\nX-Two:b\r\n\r\n{\"a\":\n1}\n",
     "GET https://hook.example.com\nContent-Length: 2\n\n{}",
     "{\"a\":1}",

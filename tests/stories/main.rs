@@ -9,6 +9,7 @@
 mod alertmanager;
 mod at_the_server;
 mod auth;
+mod clients;
 mod corpus;
 mod deliver;
 mod docs;

@@ -21,7 +21,7 @@ use crate::intake::{Authentic, Request};
 use crate::model::Timestamp;
 
 pub use refusal::{Missing, Refusal};
-pub use sign::{Unsigned, sign};
+pub use sign::{Unsigned, chosen, prepare, sign, sign_with};
 
 use build::Facts;
 use find::find;

@@ -80,7 +80,7 @@ pub(super) fn without_field(body: Bytes, name: &str) -> Bytes {
 }
 
 /// A body that holds its own token is written anew without it.
-fn without_value(body: Bytes, steps: &[String]) -> Bytes {
+pub(super) fn without_value(body: Bytes, steps: &[String]) -> Bytes {
     let Some((last, parents)) = steps.split_last() else {
         return body;
     };

@@ -95,12 +95,10 @@ pub const VARIABLES: [(&str, &str); 15] = [
 ];
 
 /// A body with what serialisers disagree about: order, blanks, letters beyond ASCII, slashes, `<`.
-pub const BODY: &str =
-    r#"{"title":"打印机坏了 <b>","link":"https://example.com/8","count":3,"by":{"name":"mei","id":null}}"#;
+pub const BODY: &str = r#"{"title":"打印机坏了 <b>","link":"https://example.com/8","count":3,"by":{"name":"mei","id":null}}"#;
 const PRETTY: &str = "{\n  \"title\": \"打印机坏了 <b>\",\n  \"link\": \"https://example.com/8\",\n  \"count\": 3,\n  \"by\": {\n    \"name\": \"mei\",\n    \"id\": null\n  }\n}";
 const PYTHON: &str = r#"{"title": "\u6253\u5370\u673a\u574f\u4e86 <b>", "link": "https://example.com/8", "count": 3, "by": {"name": "mei", "id": null}}"#;
-const SORTED: &str =
-    r#"{"by":{"id":null,"name":"mei"},"count":3,"link":"https://example.com/8","title":"打印机坏了 <b>"}"#;
+const SORTED: &str = r#"{"by":{"id":null,"name":"mei"},"count":3,"link":"https://example.com/8","title":"打印机坏了 <b>"}"#;
 const PHP: &str = r#"{"title":"\u6253\u5370\u673a\u574f\u4e86 <b>","link":"https:\/\/example.com\/8","count":3,"by":{"name":"mei","id":null}}"#;
 const GO: &str = r#"{"title":"打印机坏了 \u003cb\u003e","link":"https://example.com/8","count":3,"by":{"name":"mei","id":null}}"#;
 const JAVA: &str = "{\n  \"title\" : \"打印机坏了 <b>\",\n  \"link\" : \"https://example.com/8\",\n  \"count\" : 3,\n  \"by\" : {\n    \"name\" : \"mei\",\n    \"id\" : null\n  }\n}";
@@ -274,33 +272,142 @@ fn of_bodies() -> Vec<Mistake> {
         post("gitea", FORM, &[("x-gitea-signature", &value)])
     };
     vec![
-        to_github("a proxy made the JSON pretty", github(PRETTY, BODY), &["body-reserialised"]),
-        to_github("the sender signs pretty JSON and sends it compact", github(BODY, PRETTY), &["body-reserialised"]),
-        to_github("json.dumps for the signature, the HTTP library for the body", github(BODY, PYTHON), &["body-reserialised"]),
-        to_github("keys sorted before signing", github(BODY, SORTED), &["body-reserialised"]),
-        to_github("PHP's json_encode for the signature", github(BODY, PHP), &["body-reserialised"]),
-        to_github("Go's json.Marshal for the signature", github(BODY, GO), &["body-reserialised"]),
-        to_github("Jackson's pretty printer for the signature", github(BODY, JAVA), &["body-reserialised"]),
-        to_github("echo | openssl: a line break was signed", github(BODY, format!("{BODY}\n")), &["body-newline"]),
-        to_github("curl -d @file lost the file's last line break", github(BODY, format!("{BODY}\r\n")), &["body-newline"]),
-        to_github("the editor added a line break", github(format!("{BODY}\n"), BODY), &["body-newline"]),
-        to_github("line ends became CRLF", github(PRETTY.replace('\n', "\r\n"), PRETTY), &["body-line-ends"]),
-        to_github("line ends became LF", github(PRETTY, PRETTY.replace('\n', "\r\n")), &["body-line-ends"]),
-        to_github("curl -d took the line breaks out", github(PRETTY.replace('\n', ""), PRETTY), &["body-reserialised"]),
-        to_github("a byte order mark in front", github(format!("\u{feff}{BODY}"), BODY), &["body-bom"]),
-        to_github("blanks around the body", github(format!(" {BODY} "), BODY), &["body-blanks"]),
-        to_github("signed as Latin-1, sent as UTF-8", github(umlaut, latin(umlaut)), &["body-charset"]),
-        to_github("encoded as UTF-8 twice on the way", github(&twice, umlaut), &["body-charset"]),
-        to_github("signed as UTF-16, as .NET keeps texts", github(BODY, utf16), &["body-charset"]),
-        to_github("the payload field was signed, not the form", github(FORM, PAYLOAD), &["form-field"]),
-        wrong("the form was signed, not the payload field", form_to_gitea, "gitea", &["whole-form"]),
-        to_github("JSON signed, the same fields sent as a form", github("a=1&b=x+y", r#"{"a":"1","b":"x y"}"#), &["form-for-json"]),
-        to_github("a form signed, the same fields sent as JSON", github(r#"{"a":"1","b":"x y"}"#, "a=1&b=x+y"), &["json-for-form"]),
-        to_github("a proxy wrote the form's blanks anew", github("a=x%20y&b=%2f", "a=x+y&b=%2F"), &["form-reencoded"]),
-        to_github("the compressed bytes were signed", zipped, &["body-compressed"]),
-        to_github("the body had been read away before signing", github(BODY, ""), &["body-empty"]),
-        to_github("the hash of the body was signed", github(BODY, hex::encode(sha2::Sha256::digest(BODY))), &["body-digest"]),
-        to_github("JSON.stringify over a text", github(BODY, serde_json::to_string(BODY).unwrap()), &["body-stringified"]),
+        to_github(
+            "a proxy made the JSON pretty",
+            github(PRETTY, BODY),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "the sender signs pretty JSON and sends it compact",
+            github(BODY, PRETTY),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "json.dumps for the signature, the HTTP library for the body",
+            github(BODY, PYTHON),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "keys sorted before signing",
+            github(BODY, SORTED),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "PHP's json_encode for the signature",
+            github(BODY, PHP),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "Go's json.Marshal for the signature",
+            github(BODY, GO),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "Jackson's pretty printer for the signature",
+            github(BODY, JAVA),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "echo | openssl: a line break was signed",
+            github(BODY, format!("{BODY}\n")),
+            &["body-newline"],
+        ),
+        to_github(
+            "curl -d @file lost the file's last line break",
+            github(BODY, format!("{BODY}\r\n")),
+            &["body-newline"],
+        ),
+        to_github(
+            "the editor added a line break",
+            github(format!("{BODY}\n"), BODY),
+            &["body-newline"],
+        ),
+        to_github(
+            "line ends became CRLF",
+            github(PRETTY.replace('\n', "\r\n"), PRETTY),
+            &["body-line-ends"],
+        ),
+        to_github(
+            "line ends became LF",
+            github(PRETTY, PRETTY.replace('\n', "\r\n")),
+            &["body-line-ends"],
+        ),
+        to_github(
+            "curl -d took the line breaks out",
+            github(PRETTY.replace('\n', ""), PRETTY),
+            &["body-reserialised"],
+        ),
+        to_github(
+            "a byte order mark in front",
+            github(format!("\u{feff}{BODY}"), BODY),
+            &["body-bom"],
+        ),
+        to_github(
+            "blanks around the body",
+            github(format!(" {BODY} "), BODY),
+            &["body-blanks"],
+        ),
+        to_github(
+            "signed as Latin-1, sent as UTF-8",
+            github(umlaut, latin(umlaut)),
+            &["body-charset"],
+        ),
+        to_github(
+            "encoded as UTF-8 twice on the way",
+            github(&twice, umlaut),
+            &["body-charset"],
+        ),
+        to_github(
+            "signed as UTF-16, as .NET keeps texts",
+            github(BODY, utf16),
+            &["body-charset"],
+        ),
+        to_github(
+            "the payload field was signed, not the form",
+            github(FORM, PAYLOAD),
+            &["form-field"],
+        ),
+        wrong(
+            "the form was signed, not the payload field",
+            form_to_gitea,
+            "gitea",
+            &["whole-form"],
+        ),
+        to_github(
+            "JSON signed, the same fields sent as a form",
+            github("a=1&b=x+y", r#"{"a":"1","b":"x y"}"#),
+            &["form-for-json"],
+        ),
+        to_github(
+            "a form signed, the same fields sent as JSON",
+            github(r#"{"a":"1","b":"x y"}"#, "a=1&b=x+y"),
+            &["json-for-form"],
+        ),
+        to_github(
+            "a proxy wrote the form's blanks anew",
+            github("a=x%20y&b=%2f", "a=x+y&b=%2F"),
+            &["form-reencoded"],
+        ),
+        to_github(
+            "the compressed bytes were signed",
+            zipped,
+            &["body-compressed"],
+        ),
+        to_github(
+            "the body had been read away before signing",
+            github(BODY, ""),
+            &["body-empty"],
+        ),
+        to_github(
+            "the hash of the body was signed",
+            github(BODY, hex::encode(sha2::Sha256::digest(BODY))),
+            &["body-digest"],
+        ),
+        to_github(
+            "JSON.stringify over a text",
+            github(BODY, serde_json::to_string(BODY).unwrap()),
+            &["body-stringified"],
+        ),
         to_github("the file was cut while copying", cut, &["body-cut"]),
     ]
 }
@@ -310,30 +417,125 @@ fn of_secrets() -> Vec<Mistake> {
     let unhex = hex::decode(STRIPE).unwrap();
     let text = STANDARD_WEBHOOKS.strip_prefix("whsec_").unwrap();
     vec![
-        wrong("another bridge's secret", keyed("github", SLACK), "github", &["secret-of-another-bridge"]),
-        wrong("posted to the wrong bridge", {
-            let mut request = slack_at(NOW);
-            request.target = "/hooks/github".to_owned();
-            request
-        }, "github", &["another-bridge"]),
-        wrong("our secret ends with a line break", keyed("newline", NEWLINE.trim_end()), "newline", &["secret-newline"]),
-        wrong("the sender's secret ends with a line break", keyed("github", format!("{GITHUB}\n")), "github", &["secret-newline"]),
-        wrong("our secret is in quotes", keyed("quotes", "in-quotes"), "quotes", &["secret-quotes"]),
-        wrong("the sender's secret is in quotes", keyed("github", format!("'{GITHUB}'")), "github", &["secret-quotes"]),
-        wrong("our secret has blanks around it", keyed("blanks", BLANKS.trim()), "blanks", &["secret-blanks"]),
-        wrong("the variable was never expanded", keyed("github", "$GITHUB_SECRET"), "github", &["secret-placeholder"]),
-        wrong("the expression was never expanded", keyed("github", "${{ secrets.GITHUB_SECRET }}"), "github", &["secret-placeholder"]),
-        wrong("the reference was taken for the secret", keyed("github", "env:GITHUB_SECRET"), "github", &["secret-placeholder"]),
-        wrong("the sender has an empty secret", keyed("github", ""), "github", &["secret-empty"]),
+        wrong(
+            "another bridge's secret",
+            keyed("github", SLACK),
+            "github",
+            &["secret-of-another-bridge"],
+        ),
+        wrong(
+            "posted to the wrong bridge",
+            {
+                let mut request = slack_at(NOW);
+                request.target = "/hooks/github".to_owned();
+                request
+            },
+            "github",
+            &["another-bridge"],
+        ),
+        wrong(
+            "our secret ends with a line break",
+            keyed("newline", NEWLINE.trim_end()),
+            "newline",
+            &["secret-newline"],
+        ),
+        wrong(
+            "the sender's secret ends with a line break",
+            keyed("github", format!("{GITHUB}\n")),
+            "github",
+            &["secret-newline"],
+        ),
+        wrong(
+            "our secret is in quotes",
+            keyed("quotes", "in-quotes"),
+            "quotes",
+            &["secret-quotes"],
+        ),
+        wrong(
+            "the sender's secret is in quotes",
+            keyed("github", format!("'{GITHUB}'")),
+            "github",
+            &["secret-quotes"],
+        ),
+        wrong(
+            "our secret has blanks around it",
+            keyed("blanks", BLANKS.trim()),
+            "blanks",
+            &["secret-blanks"],
+        ),
+        wrong(
+            "the variable was never expanded",
+            keyed("github", "$GITHUB_SECRET"),
+            "github",
+            &["secret-placeholder"],
+        ),
+        wrong(
+            "the expression was never expanded",
+            keyed("github", "${{ secrets.GITHUB_SECRET }}"),
+            "github",
+            &["secret-placeholder"],
+        ),
+        wrong(
+            "the reference was taken for the secret",
+            keyed("github", "env:GITHUB_SECRET"),
+            "github",
+            &["secret-placeholder"],
+        ),
+        wrong(
+            "the sender has an empty secret",
+            keyed("github", ""),
+            "github",
+            &["secret-empty"],
+        ),
         wrong("the secret in capitals", upper, "stripe", &["secret-case"]),
-        wrong("our secret is percent-encoded", keyed("percent", "a/b c"), "percent", &["secret-percent"]),
-        wrong("the example's secret was kept", keyed("github", "your-secret"), "github", &["secret-example"]),
-        wrong("the environment has no such variable", keyed("absent", "whatever"), "absent", &["secret-absent"]),
-        wrong("whsec_ was not decoded", standard(STANDARD_WEBHOOKS), "standard", &["key-not-decoded"]),
-        wrong("whsec_ was cut off, the rest not decoded", standard(text), "standard", &["key-not-decoded"]),
-        wrong("a key of hex digits was decoded", stripe(&format!("t={NOW},v1={}", stripe_mac(unhex))), "stripe", &["key-decoded"]),
-        wrong("the key was the secret in base64", keyed("github", STANDARD.encode(GITHUB)), "github", &["key-encoded"]),
-        wrong("nobody knows that secret", keyed("github", "something else entirely"), "github", &["no-cause-found"]),
+        wrong(
+            "our secret is percent-encoded",
+            keyed("percent", "a/b c"),
+            "percent",
+            &["secret-percent"],
+        ),
+        wrong(
+            "the example's secret was kept",
+            keyed("github", "your-secret"),
+            "github",
+            &["secret-example"],
+        ),
+        wrong(
+            "the environment has no such variable",
+            keyed("absent", "whatever"),
+            "absent",
+            &["secret-absent"],
+        ),
+        wrong(
+            "whsec_ was not decoded",
+            standard(STANDARD_WEBHOOKS),
+            "standard",
+            &["key-not-decoded"],
+        ),
+        wrong(
+            "whsec_ was cut off, the rest not decoded",
+            standard(text),
+            "standard",
+            &["key-not-decoded"],
+        ),
+        wrong(
+            "a key of hex digits was decoded",
+            stripe(&format!("t={NOW},v1={}", stripe_mac(unhex))),
+            "stripe",
+            &["key-decoded"],
+        ),
+        wrong(
+            "the key was the secret in base64",
+            keyed("github", STANDARD.encode(GITHUB)),
+            "github",
+            &["key-encoded"],
+        ),
+        wrong(
+            "nobody knows that secret",
+            keyed("github", "something else entirely"),
+            "github",
+            &["no-cause-found"],
+        ),
     ]
 }
 
@@ -348,29 +550,136 @@ fn of_signatures() -> Vec<Mistake> {
     let plain = |parts: &[&str]| hex::encode(sha2::Sha256::digest(parts.concat()));
     let right = format!("sha256={}", hex::encode(&mac));
     vec![
-        to_github("base64 in place of hex", format!("sha256={}", STANDARD.encode(&mac)), &["signature-encoding"]),
-        to_github("base64url in place of hex", format!("sha256={}", URL_SAFE_NO_PAD.encode(&mac)), &["signature-encoding"]),
-        wrong("hex in place of base64", shopify(hex::encode(&shopify_mac)), "shopify", &["signature-encoding"]),
-        to_github("the prefix is missing", hex::encode(&mac), &["signature-prefix"]),
-        to_github("the prefix in capitals", format!("SHA256={}", hex::encode(&mac)), &["signature-prefix"]),
-        to_github("a blank behind the prefix", format!("sha256= {}", hex::encode(&mac)), &["signature-prefix"]),
-        wrong("a prefix where none is asked", shopify(format!("sha256={}", STANDARD.encode(&shopify_mac))), "shopify", &["signature-prefix"]),
-        wrong("v0 in place of v1", stripe(&format!("t={NOW},v0={}", stripe_mac(STRIPE))), "stripe", &["signature-prefix"]),
-        wrong("semicolons in place of commas", stripe(&format!("t={NOW};v1={}", stripe_mac(STRIPE))), "stripe", &["signature-prefix"]),
-        to_github("SHA-1 under the name of SHA-256", format!("sha256={}", hex::encode(sha1(GITHUB, BODY))), &["algorithm"]),
-        to_github("SHA-512 under the name of SHA-256", format!("sha256={}", hex::encode(sha512)), &["algorithm"]),
-        wrong("only GitHub's old header", post("github", BODY, &[("x-hub-signature", &legacy)]), "github", &["other-place"]),
-        wrong("a header with another name", post("github", BODY, &[("x-signature", &hex::encode(&mac))]), "github", &["other-place"]),
-        wrong("in the query", with_target(post("github", BODY, &[]), &format!("/hooks/github?signature={}", hex::encode(&mac))), "github", &["other-place"]),
-        to_github("only half of it", format!("sha256={}", hex::encode(&mac[..16])), &["signature-truncated"]),
-        to_github("base64 of the hex digits", format!("sha256={}", STANDARD.encode(hex::encode(&mac))), &["signature-encoded-twice"]),
+        to_github(
+            "base64 in place of hex",
+            format!("sha256={}", STANDARD.encode(&mac)),
+            &["signature-encoding"],
+        ),
+        to_github(
+            "base64url in place of hex",
+            format!("sha256={}", URL_SAFE_NO_PAD.encode(&mac)),
+            &["signature-encoding"],
+        ),
+        wrong(
+            "hex in place of base64",
+            shopify(hex::encode(&shopify_mac)),
+            "shopify",
+            &["signature-encoding"],
+        ),
+        to_github(
+            "the prefix is missing",
+            hex::encode(&mac),
+            &["signature-prefix"],
+        ),
+        to_github(
+            "the prefix in capitals",
+            format!("SHA256={}", hex::encode(&mac)),
+            &["signature-prefix"],
+        ),
+        to_github(
+            "a blank behind the prefix",
+            format!("sha256= {}", hex::encode(&mac)),
+            &["signature-prefix"],
+        ),
+        wrong(
+            "a prefix where none is asked",
+            shopify(format!("sha256={}", STANDARD.encode(&shopify_mac))),
+            "shopify",
+            &["signature-prefix"],
+        ),
+        wrong(
+            "v0 in place of v1",
+            stripe(&format!("t={NOW},v0={}", stripe_mac(STRIPE))),
+            "stripe",
+            &["signature-prefix"],
+        ),
+        wrong(
+            "semicolons in place of commas",
+            stripe(&format!("t={NOW};v1={}", stripe_mac(STRIPE))),
+            "stripe",
+            &["signature-prefix"],
+        ),
+        to_github(
+            "SHA-1 under the name of SHA-256",
+            format!("sha256={}", hex::encode(sha1(GITHUB, BODY))),
+            &["algorithm"],
+        ),
+        to_github(
+            "SHA-512 under the name of SHA-256",
+            format!("sha256={}", hex::encode(sha512)),
+            &["algorithm"],
+        ),
+        wrong(
+            "only GitHub's old header",
+            post("github", BODY, &[("x-hub-signature", &legacy)]),
+            "github",
+            &["other-place"],
+        ),
+        wrong(
+            "a header with another name",
+            post("github", BODY, &[("x-signature", &hex::encode(&mac))]),
+            "github",
+            &["other-place"],
+        ),
+        wrong(
+            "in the query",
+            with_target(
+                post("github", BODY, &[]),
+                &format!("/hooks/github?signature={}", hex::encode(&mac)),
+            ),
+            "github",
+            &["other-place"],
+        ),
+        to_github(
+            "only half of it",
+            format!("sha256={}", hex::encode(&mac[..16])),
+            &["signature-truncated"],
+        ),
+        to_github(
+            "base64 of the hex digits",
+            format!("sha256={}", STANDARD.encode(hex::encode(&mac))),
+            &["signature-encoded-twice"],
+        ),
         to_github("in quotes", format!("\"{right}\""), &["signature-quoted"]),
-        to_github("a template that was never filled in", "sha256={{ signature }}".to_owned(), &["signature-placeholder"]),
-        to_github("SHA-256 over secret and body, no HMAC", format!("sha256={}", plain(&[GITHUB, BODY])), &["plain-hash"]),
-        to_github("SHA-256 over the body alone", format!("sha256={}", plain(&[BODY])), &["plain-hash"]),
-        to_github("key and message the other way round", format!("sha256={}", hex::encode(sha256(BODY, GITHUB))), &["key-and-message-swapped"]),
-        wrong("a proxy added the header again", post("github", BODY, &[("x-hub-signature-256", &right), ("x-hub-signature-256", &right)]), "github", &["repeated"]),
-        wrong("not signed at all", post("github", BODY, &[]), "github", &["unsigned"]),
+        to_github(
+            "a template that was never filled in",
+            "sha256={{ signature }}".to_owned(),
+            &["signature-placeholder"],
+        ),
+        to_github(
+            "SHA-256 over secret and body, no HMAC",
+            format!("sha256={}", plain(&[GITHUB, BODY])),
+            &["plain-hash"],
+        ),
+        to_github(
+            "SHA-256 over the body alone",
+            format!("sha256={}", plain(&[BODY])),
+            &["plain-hash"],
+        ),
+        to_github(
+            "key and message the other way round",
+            format!("sha256={}", hex::encode(sha256(BODY, GITHUB))),
+            &["key-and-message-swapped"],
+        ),
+        wrong(
+            "a proxy added the header again",
+            post(
+                "github",
+                BODY,
+                &[
+                    ("x-hub-signature-256", &right),
+                    ("x-hub-signature-256", &right),
+                ],
+            ),
+            "github",
+            &["repeated"],
+        ),
+        wrong(
+            "not signed at all",
+            post("github", BODY, &[]),
+            "github",
+            &["unsigned"],
+        ),
     ]
 }
 
@@ -390,7 +699,10 @@ fn of_times_and_patterns() -> Vec<Mistake> {
         dingtalk(&format!("timestamp={time}&sign={value}"))
     };
     let timed = {
-        let value = format!("sha256={}", hex::encode(sha256(GITHUB, format!("{NOW}.{BODY}"))));
+        let value = format!(
+            "sha256={}",
+            hex::encode(sha256(GITHUB, format!("{NOW}.{BODY}")))
+        );
         let headers = [
             ("x-hub-signature-256", value.as_str()),
             ("x-request-timestamp", "1700000000"),
@@ -411,24 +723,99 @@ fn of_times_and_patterns() -> Vec<Mistake> {
         request
     };
     vec![
-        wrong("a clock 7 minutes behind", slack_at(NOW - 420), "slack", &["clock"]),
-        wrong("a clock 20 minutes ahead", slack_at(NOW + 1200), "slack", &["clock"]),
-        wrong("local time taken for UTC", slack_at(NOW + 8 * 3600), "slack", &["clock-zone"]),
-        wrong("milliseconds in place of seconds", slack(&milliseconds, &format!("v0:{milliseconds}:{BODY}")), "slack", &["timestamp-unit"]),
-        wrong("seconds in place of milliseconds", seconds, "dingtalk", &["timestamp-unit"]),
-        wrong("the timestamp was not signed", signed(BODY.to_owned()), "slack", &["signed-pattern"]),
-        wrong("another separator", signed(format!("{now}.{BODY}")), "slack", &["signed-pattern"]),
-        wrong("the version is missing in what is signed", signed(format!("{now}:{BODY}")), "slack", &["signed-pattern"]),
-        wrong("a timestamp was signed too", timed, "github", &["signed-pattern"]),
-        wrong("the path was signed too", with_url, "github", &["signed-pattern"]),
-        wrong("the whole address was signed too", with_host, "github", &["signed-pattern"]),
-        wrong("Feishu's way at a bridge for DingTalk", feishu, "dingtalk", &["key-and-message-swapped"]),
-        wrong("percent-encoded twice", dingtalk(&format!("timestamp={time}&sign={twice}")), "dingtalk", &["percent-twice"]),
-        wrong("a plus became a blank", dingtalk(&format!("timestamp={time}&sign={plus}")), "dingtalk", &["plus-for-blank"]),
-        wrong("no timestamp was sent", {
-            let value = format!("v0={}", hex::encode(sha256(SLACK, BODY)));
-            post("slack", BODY, &[("x-slack-signature", &value)])
-        }, "slack", &["signed-pattern"]),
+        wrong(
+            "a clock 7 minutes behind",
+            slack_at(NOW - 420),
+            "slack",
+            &["clock"],
+        ),
+        wrong(
+            "a clock 20 minutes ahead",
+            slack_at(NOW + 1200),
+            "slack",
+            &["clock"],
+        ),
+        wrong(
+            "local time taken for UTC",
+            slack_at(NOW + 8 * 3600),
+            "slack",
+            &["clock-zone"],
+        ),
+        wrong(
+            "milliseconds in place of seconds",
+            slack(&milliseconds, &format!("v0:{milliseconds}:{BODY}")),
+            "slack",
+            &["timestamp-unit"],
+        ),
+        wrong(
+            "seconds in place of milliseconds",
+            seconds,
+            "dingtalk",
+            &["timestamp-unit"],
+        ),
+        wrong(
+            "the timestamp was not signed",
+            signed(BODY.to_owned()),
+            "slack",
+            &["signed-pattern"],
+        ),
+        wrong(
+            "another separator",
+            signed(format!("{now}.{BODY}")),
+            "slack",
+            &["signed-pattern"],
+        ),
+        wrong(
+            "the version is missing in what is signed",
+            signed(format!("{now}:{BODY}")),
+            "slack",
+            &["signed-pattern"],
+        ),
+        wrong(
+            "a timestamp was signed too",
+            timed,
+            "github",
+            &["signed-pattern"],
+        ),
+        wrong(
+            "the path was signed too",
+            with_url,
+            "github",
+            &["signed-pattern"],
+        ),
+        wrong(
+            "the whole address was signed too",
+            with_host,
+            "github",
+            &["signed-pattern"],
+        ),
+        wrong(
+            "Feishu's way at a bridge for DingTalk",
+            feishu,
+            "dingtalk",
+            &["key-and-message-swapped"],
+        ),
+        wrong(
+            "percent-encoded twice",
+            dingtalk(&format!("timestamp={time}&sign={twice}")),
+            "dingtalk",
+            &["percent-twice"],
+        ),
+        wrong(
+            "a plus became a blank",
+            dingtalk(&format!("timestamp={time}&sign={plus}")),
+            "dingtalk",
+            &["plus-for-blank"],
+        ),
+        wrong(
+            "no timestamp was sent",
+            {
+                let value = format!("v0={}", hex::encode(sha256(SLACK, BODY)));
+                post("slack", BODY, &[("x-slack-signature", &value)])
+            },
+            "slack",
+            &["signed-pattern"],
+        ),
     ]
 }
 
@@ -440,18 +827,88 @@ fn of_tokens() -> Vec<Mistake> {
     };
     let token = |value: &str| post("token", BODY, &[("x-gitlab-token", value)]);
     vec![
-        wrong("the word Bearer is missing", bearer(BEARER), "bearer", &["authorization-scheme"]),
-        wrong("Token in place of Bearer", bearer(&format!("Token {BEARER}")), "bearer", &["authorization-scheme"]),
-        wrong("the token as a password of Basic", bearer(&format!("Basic {}", STANDARD.encode(format!("api:{BEARER}")))), "bearer", &["authorization-scheme"]),
-        wrong("the bearer token in quotes", bearer(&format!("Bearer \"{BEARER}\"")), "bearer", &["secret-quotes"]),
-        wrong("the token was never expanded", bearer("Bearer ${BEARER_SECRET}"), "bearer", &["secret-placeholder"]),
-        wrong("the token in another header", post("bearer", BODY, &[("x-api-key", BEARER)]), "bearer", &["other-place"]),
-        wrong("the token in the query", with_target(post("token", BODY, &[]), &format!("/hooks/token?token={TOKEN}")), "token", &["other-place"]),
-        wrong("Bearer in front of a bare token", token(&format!("Bearer {TOKEN}")), "token", &["token-prefix"]),
-        wrong("another bridge's token", token(BEARER), "token", &["secret-of-another-bridge"]),
-        wrong("the right password of another user", basic("admin:pa55word"), "basic", &["basic-user"]),
-        wrong("Basic without base64", post("basic", BODY, &[("authorization", &format!("Basic {BASIC}"))]), "basic", &["basic-not-encoded"]),
-        wrong("no token at all", post("token", BODY, &[]), "token", &["unsigned"]),
+        wrong(
+            "the word Bearer is missing",
+            bearer(BEARER),
+            "bearer",
+            &["authorization-scheme"],
+        ),
+        wrong(
+            "Token in place of Bearer",
+            bearer(&format!("Token {BEARER}")),
+            "bearer",
+            &["authorization-scheme"],
+        ),
+        wrong(
+            "the token as a password of Basic",
+            bearer(&format!(
+                "Basic {}",
+                STANDARD.encode(format!("api:{BEARER}"))
+            )),
+            "bearer",
+            &["authorization-scheme"],
+        ),
+        wrong(
+            "the bearer token in quotes",
+            bearer(&format!("Bearer \"{BEARER}\"")),
+            "bearer",
+            &["secret-quotes"],
+        ),
+        wrong(
+            "the token was never expanded",
+            bearer("Bearer ${BEARER_SECRET}"),
+            "bearer",
+            &["secret-placeholder"],
+        ),
+        wrong(
+            "the token in another header",
+            post("bearer", BODY, &[("x-api-key", BEARER)]),
+            "bearer",
+            &["other-place"],
+        ),
+        wrong(
+            "the token in the query",
+            with_target(
+                post("token", BODY, &[]),
+                &format!("/hooks/token?token={TOKEN}"),
+            ),
+            "token",
+            &["other-place"],
+        ),
+        wrong(
+            "Bearer in front of a bare token",
+            token(&format!("Bearer {TOKEN}")),
+            "token",
+            &["token-prefix"],
+        ),
+        wrong(
+            "another bridge's token",
+            token(BEARER),
+            "token",
+            &["secret-of-another-bridge"],
+        ),
+        wrong(
+            "the right password of another user",
+            basic("admin:pa55word"),
+            "basic",
+            &["basic-user"],
+        ),
+        wrong(
+            "Basic without base64",
+            post(
+                "basic",
+                BODY,
+                &[("authorization", &format!("Basic {BASIC}"))],
+            ),
+            "basic",
+            &["basic-not-encoded"],
+        ),
+        wrong(
+            "no token at all",
+            post("token", BODY, &[]),
+            "token",
+            &["unsigned"],
+        ),
     ]
 }
 
@@ -462,7 +919,10 @@ fn twice_wrong() -> Vec<Mistake> {
     };
     let old_and_pretty = {
         let time = NOW - 86_400;
-        let value = format!("v0={}", hex::encode(sha256(SLACK, format!("v0:{time}:{PRETTY}"))));
+        let value = format!(
+            "v0={}",
+            hex::encode(sha256(SLACK, format!("v0:{time}:{PRETTY}")))
+        );
         let headers = [
             ("x-slack-signature", value.as_str()),
             ("x-slack-request-timestamp", &time.to_string()),
@@ -474,8 +934,23 @@ fn twice_wrong() -> Vec<Mistake> {
         hub("newline", BODY, format!("sha256={}", STANDARD.encode(mac)))
     };
     vec![
-        wrong("SHA-1, and a line break was signed", legacy_newline, "github", &["algorithm", "body-newline"]),
-        wrong("an old request, and re-serialised", old_and_pretty, "slack", &["clock", "body-reserialised"]),
-        wrong("base64, and our secret ends with a line break", base64_newline, "newline", &["signature-encoding", "secret-newline"]),
+        wrong(
+            "SHA-1, and a line break was signed",
+            legacy_newline,
+            "github",
+            &["algorithm", "body-newline"],
+        ),
+        wrong(
+            "an old request, and re-serialised",
+            old_and_pretty,
+            "slack",
+            &["clock", "body-reserialised"],
+        ),
+        wrong(
+            "base64, and our secret ends with a line break",
+            base64_newline,
+            "newline",
+            &["signature-encoding", "secret-newline"],
+        ),
     ]
 }

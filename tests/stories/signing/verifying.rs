@@ -21,7 +21,10 @@ fn book() -> RuleBook {
         (format!("bridges/{name}.toml"), text)
     });
     let mut sources: Sources = bridges.collect();
-    sources.insert("openim-bridge.toml".to_owned(), "[groups]\ndev = \"1\"\n".to_owned());
+    sources.insert(
+        "openim-bridge.toml".to_owned(),
+        "[groups]\ndev = \"1\"\n".to_owned(),
+    );
     let loaded = Loaded::without_missing_secrets(sources, &environment());
     let mut problems = loaded.problems;
     problems.retain(|problem| problem.level == Level::Error);
@@ -58,7 +61,12 @@ fn every_prepared_mistake_is_called_by_its_name() {
         named.extend(causes);
     }
 
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     eprintln!("{} mistakes, {} causes", mistakes.len(), named.len());
     assert!(mistakes.len() >= 40);
 }

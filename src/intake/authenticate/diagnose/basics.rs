@@ -17,7 +17,14 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
         let place = Place::Header(AUTHORIZATION);
         let request = place::replace(&attempt.request, &place, value.as_bytes());
         tried.extend(request.map(|request| {
-            Tried::of(id, detail, Attempt { request, ..attempt.clone() })
+            Tried::of(
+                id,
+                detail,
+                Attempt {
+                    request,
+                    ..attempt.clone()
+                },
+            )
         }));
     };
     let (word, rest) = value.split_once([' ', ':']).unwrap_or(("", &value));
@@ -40,13 +47,23 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
             }
         }
         Scheme::Basic => {
-            let encoded = |text: &str| format!("Basic {}", Encoding::Base64.encode(text.as_bytes()));
+            let encoded =
+                |text: &str| format!("Basic {}", Encoding::Base64.encode(text.as_bytes()));
             with("basic-not-encoded", "", encoded(rest));
             with("basic-not-encoded", "", encoded(&value));
-            with("authorization-scheme", "it has no `Basic` in front of it", format!("Basic {rest}"));
-            let password = decoded.as_deref().and_then(|text| Some(text.split_once(':')?.1));
+            with(
+                "authorization-scheme",
+                "it has no `Basic` in front of it",
+                format!("Basic {rest}"),
+            );
+            let password = decoded
+                .as_deref()
+                .and_then(|text| Some(text.split_once(':')?.1));
             for key in &attempt.way.keys {
-                let user = key.secret.expose_text().and_then(|text| Some(text.split_once(':')?.0));
+                let user = key
+                    .secret
+                    .expose_text()
+                    .and_then(|text| Some(text.split_once(':')?.0));
                 if let (Some(user), Some(password)) = (user, password) {
                     with("basic-user", "", encoded(&format!("{user}:{password}")));
                 }

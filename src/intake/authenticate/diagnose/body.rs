@@ -30,7 +30,11 @@ pub(super) fn tries(attempt: &Attempt, surroundings: &Surroundings<'_>) -> Vec<T
         others.extend(of_texts(text));
     } else {
         let text: String = body.iter().copied().map(char::from).collect();
-        others.push(("body-charset", "it came as Latin-1 and was signed as UTF-8".to_owned(), text.into_bytes()));
+        others.push((
+            "body-charset",
+            "it came as Latin-1 and was signed as UTF-8".to_owned(),
+            text.into_bytes(),
+        ));
     }
     others.extend(of_forms(body));
     let changed = others.into_iter().filter(|(_, _, other)| other != body);
@@ -54,20 +58,40 @@ fn of_bytes(body: &[u8]) -> Vec<Other> {
         let with = format!("{name} was signed that did not come");
         other("body-newline", &with, [body, end].concat());
     }
-    let ends = body.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let ends = body
+        .iter()
+        .rev()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
     other("body-newline", without, body[..body.len() - ends].to_vec());
-    other("body-line-ends", "LF was signed, CRLF came", replaced(body, b"\r\n", b"\n"));
+    other(
+        "body-line-ends",
+        "LF was signed, CRLF came",
+        replaced(body, b"\r\n", b"\n"),
+    );
     if !body.windows(2).any(|two| two == b"\r\n") {
-        other("body-line-ends", "CRLF was signed, LF came", replaced(body, b"\n", b"\r\n"));
+        other(
+            "body-line-ends",
+            "CRLF was signed, LF came",
+            replaced(body, b"\n", b"\r\n"),
+        );
     }
     match body.strip_prefix(MARK) {
         Some(rest) => other("body-bom", "it was not signed", rest.to_vec()),
-        None => other("body-bom", "it was signed but did not come", [MARK, body].concat()),
+        None => other(
+            "body-bom",
+            "it was signed but did not come",
+            [MARK, body].concat(),
+        ),
     }
     other("body-blanks", "", body.trim_ascii().to_vec());
     other("body-empty", "", Vec::new());
     let digest = Sha256::digest(body);
-    for text in [hex::encode(digest), hex::encode_upper(digest), Encoding::Base64.encode(&digest)] {
+    for text in [
+        hex::encode(digest),
+        hex::encode_upper(digest),
+        Encoding::Base64.encode(&digest),
+    ] {
         other("body-digest", "SHA-256", text.into_bytes());
     }
     other("body-digest", "SHA-256", digest.to_vec());
@@ -129,7 +153,10 @@ fn of_texts(text: &str) -> Vec<Other> {
     let mut other = |detail: &str, body: Vec<u8>| {
         others.push(("body-charset", detail.to_owned(), body));
     };
-    let latin: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    let latin: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).ok())
+        .collect();
     if let Some(latin) = latin {
         let detail = match std::str::from_utf8(&latin) {
             Ok(_) => "it was encoded as UTF-8 twice on the way",
@@ -138,14 +165,29 @@ fn of_texts(text: &str) -> Vec<Other> {
         other(detail, latin);
     }
     let twice: String = text.bytes().map(char::from).collect();
-    other("it was encoded as UTF-8 twice before signing", twice.into_bytes());
-    let asked: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
-    other("it was signed as ASCII, other letters as `?`", asked.into_bytes());
+    other(
+        "it was encoded as UTF-8 twice before signing",
+        twice.into_bytes(),
+    );
+    let asked: String = text
+        .chars()
+        .map(|c| if c.is_ascii() { c } else { '?' })
+        .collect();
+    other(
+        "it was signed as ASCII, other letters as `?`",
+        asked.into_bytes(),
+    );
     let units: Vec<u16> = text.encode_utf16().collect();
     let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
-    other("it was signed as UTF-16", [&b"\xff\xfe"[..], &little].concat());
+    other(
+        "it was signed as UTF-16",
+        [&b"\xff\xfe"[..], &little].concat(),
+    );
     other("it was signed as UTF-16", little);
-    other("it was signed as UTF-16", units.iter().flat_map(|unit| unit.to_be_bytes()).collect());
+    other(
+        "it was signed as UTF-16",
+        units.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+    );
     if let Ok(quoted) = serde_json::to_string(text) {
         others.push(("body-stringified", String::new(), quoted.into_bytes()));
     }
@@ -157,13 +199,17 @@ fn of_forms(body: &[u8]) -> Vec<Other> {
         return Vec::new();
     };
     let decoded = |text: &[u8]| form::decode(text).into_owned();
-    let pairs: Vec<_> = fields.map(|(name, value)| (decoded(name), decoded(value))).collect();
+    let pairs: Vec<_> = fields
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .collect();
     let mut others: Vec<Other> = forms(&pairs)
         .into_iter()
         .map(|form| ("form-reencoded", String::new(), form))
         .collect();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let table = pairs.iter().map(|(name, value)| (text(name), Tree::Text(text(value))));
+    let table = pairs
+        .iter()
+        .map(|(name, value)| (text(name), Tree::Text(text(value))));
     let table = Tree::Table(table.collect());
     for layout in LAYOUTS {
         let json = table.write(layout, Escapes::None);

@@ -38,12 +38,42 @@ pub(super) struct Layout {
 }
 
 pub(super) const LAYOUTS: [Layout; 6] = [
-    Layout { name: "compact", comma: ",", colon: ":", indent: None },
-    Layout { name: "blanks behind comma and colon, as Python writes", comma: ", ", colon: ": ", indent: None },
-    Layout { name: "pretty, 2 blanks", comma: ",", colon: ": ", indent: Some("  ") },
-    Layout { name: "pretty, 4 blanks", comma: ",", colon: ": ", indent: Some("    ") },
-    Layout { name: "pretty, tabs", comma: ",", colon: ": ", indent: Some("\t") },
-    Layout { name: "pretty, as Java's Jackson writes", comma: ",", colon: " : ", indent: Some("  ") },
+    Layout {
+        name: "compact",
+        comma: ",",
+        colon: ":",
+        indent: None,
+    },
+    Layout {
+        name: "blanks behind comma and colon, as Python writes",
+        comma: ", ",
+        colon: ": ",
+        indent: None,
+    },
+    Layout {
+        name: "pretty, 2 blanks",
+        comma: ",",
+        colon: ": ",
+        indent: Some("  "),
+    },
+    Layout {
+        name: "pretty, 4 blanks",
+        comma: ",",
+        colon: ": ",
+        indent: Some("    "),
+    },
+    Layout {
+        name: "pretty, tabs",
+        comma: ",",
+        colon: ": ",
+        indent: Some("\t"),
+    },
+    Layout {
+        name: "pretty, as Java's Jackson writes",
+        comma: ",",
+        colon: " : ",
+        indent: Some("  "),
+    },
 ];
 
 pub(super) const ESCAPES: [(Escapes, &str); 5] = [
@@ -183,7 +213,9 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
         let written = serde_json::Number::from_f64(number);
-        Ok(Tree::Word(written.map_or_else(String::new, |n| n.to_string())))
+        Ok(Tree::Word(
+            written.map_or_else(String::new, |n| n.to_string()),
+        ))
     }
 
     fn visit_unit<E>(self) -> Result<Tree, E> {
@@ -219,10 +251,15 @@ mod tests {
             for (escapes, _) in ESCAPES {
                 let tree = Tree::read(text.as_bytes()).unwrap().sorted();
                 let written = tree.write(layout, escapes);
-                assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), same);
+                assert_eq!(
+                    serde_json::from_str::<serde_json::Value>(&written).unwrap(),
+                    same
+                );
             }
         }
-        let kept = Tree::read(text.as_bytes()).unwrap().write(LAYOUTS[0], Escapes::None);
+        let kept = Tree::read(text.as_bytes())
+            .unwrap()
+            .write(LAYOUTS[0], Escapes::None);
         assert_eq!(kept, text);
     }
 

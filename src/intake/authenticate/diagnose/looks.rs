@@ -13,7 +13,11 @@ use crate::model::Timestamp;
 const UNFILLED: [&str; 6] = ["{{", "${", "$(", "<%", "%(", "$"];
 
 /// What it looks like; at least one cause.
-pub(super) fn looks(surroundings: &Surroundings<'_>, ways: &[&Way], request: &Request) -> Vec<Cause> {
+pub(super) fn looks(
+    surroundings: &Surroundings<'_>,
+    ways: &[&Way],
+    request: &Request,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     let absent = &surroundings.scene.absent;
     if !absent.is_empty() {
@@ -46,7 +50,10 @@ pub(super) fn looks(surroundings: &Surroundings<'_>, ways: &[&Way], request: &Re
     if causes.is_empty() {
         causes.extend(of_refusals(&attempts, request));
     }
-    if causes.is_empty() && request.headers.contains_key(CONTENT_ENCODING) && surroundings.packed.is_none() {
+    if causes.is_empty()
+        && request.headers.contains_key(CONTENT_ENCODING)
+        && surroundings.packed.is_none()
+    {
         let detail = "perhaps, for the request came compressed, and this is the body unpacked";
         causes.push(Cause::seen("body-compressed", detail));
     }
@@ -59,7 +66,10 @@ pub(super) fn looks(surroundings: &Surroundings<'_>, ways: &[&Way], request: &Re
 fn of_refusals(attempts: &[Attempt], request: &Request) -> Option<Cause> {
     let asked = |attempt: &Attempt| prove(&attempt.way, request, attempt.now);
     let mut refusals = attempts.iter().map(asked);
-    if attempts.iter().all(|attempt| matches!(asked(attempt), Ok(None))) {
+    if attempts
+        .iter()
+        .all(|attempt| matches!(asked(attempt), Ok(None)))
+    {
         let telling = request.headers.keys().find(|name| take_out::tells(name));
         return Some(match telling {
             Some(name) => Cause::seen("looks-elsewhere", format!("header {name}")),

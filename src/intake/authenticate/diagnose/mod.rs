@@ -233,7 +233,10 @@ impl Search<'_> {
                 return [causes.clone(), found].concat();
             }
         }
-        let causes = starts.into_iter().next().map_or(Vec::new(), |start| start.0);
+        let causes = starts
+            .into_iter()
+            .next()
+            .map_or(Vec::new(), |start| start.0);
         [causes, looks::looks(self.surroundings, ways, request)].concat()
     }
 

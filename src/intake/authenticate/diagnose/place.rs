@@ -16,7 +16,14 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
         let mut with = |id, value: Vec<u8>| {
             let request = replace(&attempt.request, &place, &value);
             tried.extend(request.map(|request| {
-                Tried::of(id, "", Attempt { request, ..attempt.clone() })
+                Tried::of(
+                    id,
+                    "",
+                    Attempt {
+                        request,
+                        ..attempt.clone()
+                    },
+                )
             }));
         };
         for value in &values {
@@ -66,11 +73,15 @@ fn elsewhere(attempt: &Attempt) -> Vec<Tried> {
                     let (Some(request), Some(algorithm)) = (request, algorithm) else {
                         continue;
                     };
-                    let mut attempt = Attempt { request, ..attempt.clone() };
+                    let mut attempt = Attempt {
+                        request,
+                        ..attempt.clone()
+                    };
                     let mut detail = place.to_string();
-                    if let (Scheme::Hmac(hmac), false) =
-                        (&mut attempt.way.scheme, hmac.algorithms.contains(&algorithm))
-                    {
+                    if let (Scheme::Hmac(hmac), false) = (
+                        &mut attempt.way.scheme,
+                        hmac.algorithms.contains(&algorithm),
+                    ) {
                         hmac.algorithms = vec![algorithm];
                         detail = format!("{detail}, made with {}", algorithm.word());
                     }
@@ -80,9 +91,8 @@ fn elsewhere(attempt: &Attempt) -> Vec<Tried> {
             Scheme::Token(shown) => {
                 let token = value.rsplit(' ').next().unwrap_or_default();
                 let text = reading::as_token(shown, token);
-                let request = text.and_then(|text| {
-                    replace(&attempt.request, shown.places.first()?, &text)
-                });
+                let request =
+                    text.and_then(|text| replace(&attempt.request, shown.places.first()?, &text));
                 tried.extend(moved(attempt, &place, request));
             }
             Scheme::Bearer => {
@@ -100,7 +110,10 @@ fn elsewhere(attempt: &Attempt) -> Vec<Tried> {
 }
 
 fn moved(attempt: &Attempt, place: &Place, request: Option<Request>) -> Option<Tried> {
-    let attempt = Attempt { request: request?, ..attempt.clone() };
+    let attempt = Attempt {
+        request: request?,
+        ..attempt.clone()
+    };
     Some(Tried {
         causes: vec![Cause::proven("other-place", place.to_string())],
         attempt,
@@ -110,9 +123,10 @@ fn moved(attempt: &Attempt, place: &Place, request: Option<Request>) -> Option<T
 /// What stands in headers and parameters, with its place.
 fn all_values(request: &Request) -> Vec<(Place, String)> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    let headers = request.headers.iter().map(|(name, value)| {
-        (Place::Header(name.clone()), text(value.as_bytes()))
-    });
+    let headers = request
+        .headers
+        .iter()
+        .map(|(name, value)| (Place::Header(name.clone()), text(value.as_bytes())));
     let parameters = query(request.query().as_bytes())
         .map(|(name, value)| (Place::Query(text(&undo(name))), text(&undo(value))));
     let rest = Bytes::copy_from_slice(&undo(request.rest.as_bytes()));

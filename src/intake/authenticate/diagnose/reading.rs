@@ -54,17 +54,27 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
                     let request = as_declared(hmac, &found)
                         .and_then(|text| place::replace(&attempt.request, &place, &text));
                     if let (Some(request), false) = (request, found.causes.is_empty()) {
-                        let attempt = Attempt { request, ..attempt.clone() };
-                        tried.push(Tried { causes: found.causes, attempt });
+                        let attempt = Attempt {
+                            request,
+                            ..attempt.clone()
+                        };
+                        tried.push(Tried {
+                            causes: found.causes,
+                            attempt,
+                        });
                     }
                 }
             }
             Scheme::Token(shown) => {
                 let token = value.split_once(' ').map(|(_, token)| token.trim());
                 let token = token.and_then(|token| as_token(shown, token));
-                let request = token.and_then(|text| place::replace(&attempt.request, &place, &text));
+                let request =
+                    token.and_then(|text| place::replace(&attempt.request, &place, &text));
                 if let Some(request) = request {
-                    let attempt = Attempt { request, ..attempt.clone() };
+                    let attempt = Attempt {
+                        request,
+                        ..attempt.clone()
+                    };
                     tried.push(Tried::of("token-prefix", "", attempt));
                 }
             }
@@ -193,7 +203,9 @@ fn cores<'p>(part: &'p str, prefix: &Option<String>) -> Vec<(&'p str, bool)> {
 
 /// The MAC behind its own hex digits: somebody encoded the text in place of the bytes.
 fn twice(bytes: &[u8]) -> Option<Vec<u8>> {
-    let inner = Encoding::Hex.decode(bytes).or_else(|| Encoding::Base64.decode(bytes))?;
+    let inner = Encoding::Hex
+        .decode(bytes)
+        .or_else(|| Encoding::Base64.decode(bytes))?;
     algorithm_of(&inner).map(|_| inner)
 }
 
@@ -231,8 +243,14 @@ pub(super) fn algorithms(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> 
     let Scheme::Hmac(hmac) = &attempt.way.scheme else {
         return Vec::new();
     };
-    let asked: Vec<&str> = hmac.algorithms.iter().map(|algorithm| algorithm.word()).collect();
-    let others = Algorithm::ALL.into_iter().filter(|other| !hmac.algorithms.contains(other));
+    let asked: Vec<&str> = hmac
+        .algorithms
+        .iter()
+        .map(|algorithm| algorithm.word())
+        .collect();
+    let others = Algorithm::ALL
+        .into_iter()
+        .filter(|other| !hmac.algorithms.contains(other));
     let tried = others.map(|other| {
         let mut attempt = attempt.clone();
         if let Scheme::Hmac(hmac) = &mut attempt.way.scheme {
@@ -264,7 +282,10 @@ pub(super) fn beyond(attempt: &Attempt) -> Option<Cause> {
             headers: None,
             secret: key.secret.expose(),
         };
-        let (Ok(message), Ok(keyed)) = (build::first_whole(&hmac.signed, &facts), key_bytes(key, &facts)) else {
+        let (Ok(message), Ok(keyed)) = (
+            build::first_whole(&hmac.signed, &facts),
+            key_bytes(key, &facts),
+        ) else {
             continue;
         };
         for algorithm in &hmac.algorithms {
@@ -278,9 +299,18 @@ pub(super) fn beyond(attempt: &Attempt) -> Option<Cause> {
         let message = message.concat();
         let secret = key.secret.expose();
         for (parts, said) in [
-            (vec![secret, &message[..]], "over the secret and what is signed"),
-            (vec![&message[..], secret], "over what is signed and the secret"),
-            (vec![&message[..]], "over what is signed, without the secret: it proves nothing"),
+            (
+                vec![secret, &message[..]],
+                "over the secret and what is signed",
+            ),
+            (
+                vec![&message[..], secret],
+                "over what is signed and the secret",
+            ),
+            (
+                vec![&message[..]],
+                "over what is signed, without the secret: it proves nothing",
+            ),
         ] {
             let whole = parts.concat();
             let hashes = [

@@ -9,25 +9,54 @@ type Change = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// The cause, what more there is to say, and the change of our secret into the sender's.
 const CHANGES: [(&str, &str, Change); 19] = [
-    ("secret-newline", "the bridge's does", |s| Some(s.strip_suffix(b"\n")?.to_vec())),
-    ("secret-newline", "the bridge's does (CRLF)", |s| Some(s.strip_suffix(b"\r\n")?.to_vec())),
-    ("secret-newline", "the sender's does", |s| Some([s, b"\n"].concat())),
-    ("secret-newline", "the sender's does (CRLF)", |s| Some([s, b"\r\n"].concat())),
-    ("secret-blanks", "the bridge's", |s| Some(s.trim_ascii().to_vec())),
-    ("secret-blanks", "the sender's, behind it", |s| Some([s, b" "].concat())),
-    ("secret-blanks", "the sender's, in front of it", |s| Some([b" ", s].concat())),
+    ("secret-newline", "the bridge's does", |s| {
+        Some(s.strip_suffix(b"\n")?.to_vec())
+    }),
+    ("secret-newline", "the bridge's does (CRLF)", |s| {
+        Some(s.strip_suffix(b"\r\n")?.to_vec())
+    }),
+    ("secret-newline", "the sender's does", |s| {
+        Some([s, b"\n"].concat())
+    }),
+    ("secret-newline", "the sender's does (CRLF)", |s| {
+        Some([s, b"\r\n"].concat())
+    }),
+    ("secret-blanks", "the bridge's", |s| {
+        Some(s.trim_ascii().to_vec())
+    }),
+    ("secret-blanks", "the sender's, behind it", |s| {
+        Some([s, b" "].concat())
+    }),
+    ("secret-blanks", "the sender's, in front of it", |s| {
+        Some([b" ", s].concat())
+    }),
     ("secret-quotes", "the bridge's", |s| unquoted(s, b'"')),
     ("secret-quotes", "the bridge's", |s| unquoted(s, b'\'')),
-    ("secret-quotes", "the sender's", |s| Some([b"\"", s, b"\""].concat())),
-    ("secret-quotes", "the sender's", |s| Some([b"'", s, b"'"].concat())),
-    ("secret-quotes", "the sender's", |s| Some([b"`", s, b"`"].concat())),
+    ("secret-quotes", "the sender's", |s| {
+        Some([b"\"", s, b"\""].concat())
+    }),
+    ("secret-quotes", "the sender's", |s| {
+        Some([b"'", s, b"'"].concat())
+    }),
+    ("secret-quotes", "the sender's", |s| {
+        Some([b"`", s, b"`"].concat())
+    }),
     ("secret-case", "", |s| Some(s.to_ascii_lowercase())),
     ("secret-case", "", |s| Some(s.to_ascii_uppercase())),
     ("secret-percent", "the bridge's", |s| Some(undo_percent(s))),
-    ("secret-percent", "the sender's", |s| Some(escaped(s, "%20"))),
-    ("secret-percent", "the sender's, as in a form", |s| Some(escaped(s, "+"))),
+    ("secret-percent", "the sender's", |s| {
+        Some(escaped(s, "%20"))
+    }),
+    ("secret-percent", "the sender's, as in a form", |s| {
+        Some(escaped(s, "+"))
+    }),
     ("secret-blanks", "the bridge's, inside of it", |s| {
-        Some(s.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect())
+        Some(
+            s.iter()
+                .copied()
+                .filter(|byte| !byte.is_ascii_whitespace())
+                .collect(),
+        )
     }),
     ("secret-empty", "", |_| Some(Vec::new())),
 ];
@@ -78,14 +107,18 @@ pub(super) fn tries(attempt: &Attempt, surroundings: &Surroundings<'_>) -> Vec<T
         }
     }
     for example in EXAMPLES {
-        with("secret-example", format!("`{example}`"), &|_| Some(example.into()));
+        with("secret-example", format!("`{example}`"), &|_| {
+            Some(example.into())
+        });
     }
     tried
 }
 
 /// A reference as it stands where nobody resolves it.
 fn placeholders(reference: &str) -> Vec<String> {
-    let name = reference.split_once(':').map_or(reference, |(_, name)| name);
+    let name = reference
+        .split_once(':')
+        .map_or(reference, |(_, name)| name);
     vec![
         format!("${name}"),
         format!("${{{name}}}"),
@@ -122,19 +155,31 @@ pub(super) fn keys(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
     };
     let text = |key: &Key| key.secret.expose().to_vec();
     let decodes = |key: &Key| !is_text(key);
-    with("key-not-decoded", String::new(), &|key| decodes(key).then(|| text(key)));
-    with("key-not-decoded", "without what stands in front of the `_`".to_owned(), &|key| {
-        let text = text(key);
-        let at = text.iter().position(|byte| *byte == b'_')?;
-        decodes(key).then(|| text[at + 1..].to_vec())
+    with("key-not-decoded", String::new(), &|key| {
+        decodes(key).then(|| text(key))
     });
+    with(
+        "key-not-decoded",
+        "without what stands in front of the `_`".to_owned(),
+        &|key| {
+            let text = text(key);
+            let at = text.iter().position(|byte| *byte == b'_')?;
+            decodes(key).then(|| text[at + 1..].to_vec())
+        },
+    );
     for reading in READINGS {
         let detail = format!("as {}", reading.name);
         with("key-decoded", detail, &|key| {
-            is_text(key).then(|| reading.read(key.secret.expose())).flatten()
+            is_text(key)
+                .then(|| reading.read(key.secret.expose()))
+                .flatten()
         });
     }
-    for (encoding, name) in [(Encoding::Hex, "hex"), (Encoding::Base64, "base64"), (Encoding::Base64Url, "base64url")] {
+    for (encoding, name) in [
+        (Encoding::Hex, "hex"),
+        (Encoding::Base64, "base64"),
+        (Encoding::Base64Url, "base64url"),
+    ] {
         with("key-encoded", format!("in {name}"), &|key| {
             Some(encoding.encode(key.secret.expose()).into_bytes())
         });
@@ -158,12 +203,36 @@ struct Reading {
 }
 
 const READINGS: [Reading; 6] = [
-    Reading { name: "hex", encoding: Encoding::Hex, behind: false },
-    Reading { name: "base64", encoding: Encoding::Base64, behind: false },
-    Reading { name: "base64url", encoding: Encoding::Base64Url, behind: false },
-    Reading { name: "base64 behind its prefix", encoding: Encoding::Base64, behind: true },
-    Reading { name: "base64url behind its prefix", encoding: Encoding::Base64Url, behind: true },
-    Reading { name: "hex behind its prefix", encoding: Encoding::Hex, behind: true },
+    Reading {
+        name: "hex",
+        encoding: Encoding::Hex,
+        behind: false,
+    },
+    Reading {
+        name: "base64",
+        encoding: Encoding::Base64,
+        behind: false,
+    },
+    Reading {
+        name: "base64url",
+        encoding: Encoding::Base64Url,
+        behind: false,
+    },
+    Reading {
+        name: "base64 behind its prefix",
+        encoding: Encoding::Base64,
+        behind: true,
+    },
+    Reading {
+        name: "base64url behind its prefix",
+        encoding: Encoding::Base64Url,
+        behind: true,
+    },
+    Reading {
+        name: "hex behind its prefix",
+        encoding: Encoding::Hex,
+        behind: true,
+    },
 ];
 
 impl Reading {
@@ -186,7 +255,9 @@ fn changed(attempt: &Attempt, change: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Opti
         };
         for form in &mut key.forms {
             if let KeyForm::Fixed(bytes) = form {
-                let read = |reading: &Reading| reading.read(old.expose()).as_deref() == Some(bytes.expose());
+                let read = |reading: &Reading| {
+                    reading.read(old.expose()).as_deref() == Some(bytes.expose())
+                };
                 let reading = READINGS.into_iter().find(read);
                 let as_read = reading.and_then(|reading| reading.read(&new));
                 *form = KeyForm::Fixed(Secret::new(as_read.unwrap_or_else(|| new.clone())));

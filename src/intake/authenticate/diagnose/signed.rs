@@ -6,9 +6,7 @@ use http::header::HOST;
 
 use super::words::Cause;
 use super::{Attempt, Refusal, Surroundings, Tried};
-use crate::bridge::auth::{
-    Hmac, Holds, KeyForm, Piece, Place, Scheme, SignedTime, Template, Unit,
-};
+use crate::bridge::auth::{Hmac, Holds, KeyForm, Piece, Place, Scheme, SignedTime, Template, Unit};
 use crate::intake::form;
 
 /// What senders sign. `<time>`, `<id>` and `<host>` stand for what the request has of that kind.
@@ -131,7 +129,11 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
         };
         if !hmac.signed.contains(&template) {
             let detail = format!("`{}`", pattern.replace('\n', "\\n"));
-            tried.push(Tried::of("signed-pattern", detail, signing(attempt, template)));
+            tried.push(Tried::of(
+                "signed-pattern",
+                detail,
+                signing(attempt, template),
+            ));
         }
     }
     tried
@@ -154,7 +156,10 @@ fn patterns(attempt: &Attempt, hmac: &Hmac) -> Vec<String> {
     let named = |words: &[&str]| -> Vec<String> {
         let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
         names.retain(|name| name.split('-').any(|word| words.contains(&word)));
-        names.iter().map(|name| format!("{{header:{name}}}")).collect()
+        names
+            .iter()
+            .map(|name| format!("{{header:{name}}}"))
+            .collect()
     };
     let times = match hmac.timestamp {
         Some(_) => vec!["{timestamp}".to_owned()],
@@ -168,11 +173,17 @@ fn patterns(attempt: &Attempt, hmac: &Hmac) -> Vec<String> {
         .filter_map(|host| host.to_str().ok())
         .flat_map(|host| [format!("https://{host}"), format!("http://{host}")])
         .collect();
-    let mut patterns: Vec<String> = PATTERNS.iter().map(|pattern| (*pattern).to_owned()).collect();
+    let mut patterns: Vec<String> = PATTERNS
+        .iter()
+        .map(|pattern| (*pattern).to_owned())
+        .collect();
     for (mark, values) in [("<time>", times), ("<id>", ids), ("<host>", hosts)] {
         let fill = |pattern: String| -> Vec<String> {
             match pattern.contains(mark) {
-                true => values.iter().map(|value| pattern.replace(mark, value)).collect(),
+                true => values
+                    .iter()
+                    .map(|value| pattern.replace(mark, value))
+                    .collect(),
                 false => vec![pattern],
             }
         };

@@ -23,18 +23,30 @@ pub struct Step {
 
 impl Step {
     fn told(step: &'static str, says: impl Into<String>) -> Step {
-        Step { step, ok: None, says: says.into() }
+        Step {
+            step,
+            ok: None,
+            says: says.into(),
+        }
     }
 
     fn asked(step: &'static str, ok: bool, says: impl Into<String>) -> Step {
-        Step { step, ok: Some(ok), says: says.into() }
+        Step {
+            step,
+            ok: Some(ok),
+            says: says.into(),
+        }
     }
 }
 
 /// The steps up to the one that decides.
 pub(super) fn steps(scene: &Scene<'_>, request: &Request, now: Timestamp) -> Vec<Step> {
     let length = bytes(request.body.len());
-    let says = format!("{} with a body of {length}, {}", request.method, digest(&request.body));
+    let says = format!(
+        "{} with a body of {length}, {}",
+        request.method,
+        digest(&request.body)
+    );
     let mut steps = vec![Step::told("request", says)];
     if !scene.auth.addresses().is_empty() {
         let says = "the bridge takes requests from some addresses only; a request as text does not say where it came from";
@@ -72,7 +84,11 @@ fn of_token(
                 let mut alone = way.clone();
                 alone.keys.retain(|other| other.number == key.number);
                 let ok = matches!(prove(&alone, request, now), Ok(Some(_)));
-                let verdict = if ok { "is what was shown" } else { "is not what was shown" };
+                let verdict = if ok {
+                    "is what was shown"
+                } else {
+                    "is not what was shown"
+                };
                 let says = format!("{} {verdict}", named(scene, key));
                 steps.push(Step::asked("secret", ok, says));
                 if ok {
@@ -97,17 +113,29 @@ fn of_signature(
         Ok(None) => return,
         Err(refusal) => return steps.push(Step::asked("place", false, refusal.to_string())),
     };
-    steps.push(Step::asked("place", true, format!("the signature stands in {place}")));
+    steps.push(Step::asked(
+        "place",
+        true,
+        format!("the signature stands in {place}"),
+    ));
     let read = match read::read(&hmac.signature, place, &values, &hmac.algorithms) {
         Ok(read) => read,
         Err(refusal) => return steps.push(Step::asked("format", false, refusal.to_string())),
     };
-    let lengths: Vec<String> = read.proofs.iter().map(|proof| bytes(proof.bytes.len())).collect();
+    let lengths: Vec<String> = read
+        .proofs
+        .iter()
+        .map(|proof| bytes(proof.bytes.len()))
+        .collect();
     let count = match read.proofs.len() {
         1 => "a signature".to_owned(),
         count => format!("{count} signatures"),
     };
-    let asked: Vec<&str> = hmac.algorithms.iter().map(|algorithm| algorithm.word()).collect();
+    let asked: Vec<&str> = hmac
+        .algorithms
+        .iter()
+        .map(|algorithm| algorithm.word())
+        .collect();
     let says = format!(
         "it reads like `{}`: {count} of {}; {} is asked",
         format_of(&hmac.signature),
@@ -149,7 +177,11 @@ fn of_signature(
             let mac = algorithm.map(|algorithm| mac::mac(algorithm, &keyed, &[&message]));
             mac.is_some_and(|mac| mac::equal(&mac, &proof.bytes))
         });
-        let verdict = if fits { "made this signature" } else { "makes another signature" };
+        let verdict = if fits {
+            "made this signature"
+        } else {
+            "makes another signature"
+        };
         let key_of = match key.forms.first() {
             Some(KeyForm::Built(template)) => format!(", the key is `{}`", shown(template)),
             _ if keyed[..] == *key.secret.expose() => ", its text is the key".to_owned(),
@@ -181,10 +213,17 @@ fn shown(template: &Template) -> String {
 }
 
 fn named(scene: &Scene<'_>, key: &Key) -> String {
-    let reference = key.number.checked_sub(1).and_then(|at| scene.references.get(at));
+    let reference = key
+        .number
+        .checked_sub(1)
+        .and_then(|at| scene.references.get(at));
     let length = bytes(key.secret.expose().len());
     match reference {
-        Some(reference) => format!("secret {} of {} ({reference}, {length})", key.number, count(scene.auth)),
+        Some(reference) => format!(
+            "secret {} of {} ({reference}, {length})",
+            key.number,
+            count(scene.auth)
+        ),
         None => format!("secret {} of {} ({length})", key.number, count(scene.auth)),
     }
 }
