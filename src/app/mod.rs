@@ -19,11 +19,11 @@ pub use rules::{Broken, Rules, log_problems, server_of};
 
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
-use crate::model::{Clock, DeliveryState, Health, Trouble};
+use crate::model::{Clock, DeliveryState, Health, SenderHealth, Timestamp, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError};
 use crate::settings::{DeliverySettings, Environment};
-use crate::web::{Console, Door, Listener, Patience};
+use crate::web::{Console, Door, Listener, Patience, RefusedRequests, Seen};
 
 /// How long requests in flight may take to finish after the service is told to stop: below the 30 s after which a
 /// supervisor kills. The courier has as long again for its own.
@@ -109,19 +109,28 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let door_socket = bind("the door", settings.door.listen)?;
     let console_socket = bind("the console", settings.console.listen)?;
     let book = rules.book();
+    let seen = Arc::new(Seen::default());
     let door = Door {
         book: book.clone(),
         outbox: outbox.clone(),
         clock: clock.clone(),
         patience: Patience::default(),
         trusted_proxies: settings.door.trusted_proxies.clone().into(),
+        limits: settings.door.limits,
+        seen: seen.clone(),
+        refused: Arc::new(RefusedRequests::beside(&file)),
     };
+    let started = clock.now();
     let console = Console {
         health: Arc::new({
             let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
             move || {
                 let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
-                Box::pin(async move { health(&rules, &*outbox, &courier).await })
+                let seen = seen.clone();
+                Box::pin(async move {
+                    let senders = (&*seen, started);
+                    health(&rules, &*outbox, &courier, senders).await
+                })
             }
         }),
         token: settings.console.token.clone(),
@@ -227,7 +236,12 @@ async fn reload(
     }
 }
 
-async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health {
+async fn health(
+    rules: &Rules,
+    outbox: &dyn Outbox,
+    courier: &Courier,
+    (seen, started): (&Seen, Timestamp),
+) -> Health {
     let mut troubles: Vec<Trouble> = rules.trouble().into_iter().collect();
     if let Some(trouble) = courier.server_trouble() {
         troubles.push(Trouble {
@@ -263,5 +277,19 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health
         troubles,
         deliveries,
         unrouted: counts.unrouted,
+        since: format!("{started:.0}"),
+        bridges: rules
+            .book()
+            .load()
+            .doors()
+            .map(|door| {
+                let sender = SenderHealth {
+                    secrets: seen.secrets(door),
+                    refused: seen.refusals(&door.name),
+                };
+                (door.name.clone(), sender)
+            })
+            .collect(),
+        refused: seen.refusals(""),
     }
 }

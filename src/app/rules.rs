@@ -11,7 +11,7 @@ use crate::bridge::problem::{Level, Problem, Sources, show};
 use crate::deliver::{SendAs, Server};
 use crate::intake::sample::check_samples;
 use crate::model::{Clock, RuleBookInUse, Timestamp, Trouble};
-use crate::settings::{Environment, Loaded, Settings, read_directory};
+use crate::settings::{Environment, Loaded, SecretFiles, Settings, read_directory};
 
 /// The outbox of the default settings.
 const DEFAULT_OUTBOX: &str = "openim-bridge.db";
@@ -29,6 +29,8 @@ pub struct Rules {
 struct State {
     /// The files as they were looked at last, good or broken.
     seen: Sources,
+    /// The files of secrets that they name, as they were then.
+    secret_files: SecretFiles,
     since: Timestamp,
     from: &'static str,
     /// How many errors the directory has now.
@@ -84,7 +86,7 @@ impl Rules {
             .directory
             .join(file.unwrap_or(DEFAULT_OUTBOX.as_ref()));
         let last_good = LastGood::beside(&file);
-        let seen = loaded.sources.clone();
+        let (seen, secret_files) = (loaded.sources.clone(), loaded.secret_files.clone());
         let own_settings = loaded.settings.clone();
         let (settings, book, state) = match whole(loaded, now) {
             Ok((settings, book, _)) => (
@@ -92,6 +94,7 @@ impl Rules {
                 book,
                 State {
                     seen,
+                    secret_files,
                     since: now,
                     from: "directory",
                     errors: 0,
@@ -121,6 +124,7 @@ impl Rules {
                     book,
                     State {
                         seen,
+                        secret_files,
                         since: now,
                         from: "last good",
                         errors,
@@ -157,15 +161,20 @@ impl Rules {
         }
     }
 
-    /// Reads the directory again. When a file has changed: new rules as a whole, or the old ones and what is wrong.
+    /// Reads the directory again, and the files of its secrets. When a file has changed: new rules as a whole, or the old ones and what is wrong.
     pub fn look_again(&self, clock: &Clock) {
         let (sources, problems) = read_directory(&self.directory);
-        if self.state().seen == sources {
+        let (same, known) = {
+            let state = self.state();
+            (state.seen == sources, state.secret_files.clone())
+        };
+        // Secrets stand outside of the directory, where nothing tells of a change.
+        if same && known == known.read_again(&self.environment) {
             return;
         }
         let now = clock.now();
         let loaded = Loaded::of(sources, problems, &self.environment);
-        let seen = loaded.sources.clone();
+        let (seen, secret_files) = (loaded.sources.clone(), loaded.secret_files.clone());
         let whole = whole(loaded, now).and_then(|(settings, book, sources)| {
             match self.closes_every_door(&book) {
                 Some(problem) => Err(Broken {
@@ -183,6 +192,7 @@ impl Rules {
                 self.book.store(Arc::new(book));
                 *self.state() = State {
                     seen,
+                    secret_files,
                     since: now,
                     from: "directory",
                     errors: 0,
@@ -198,6 +208,7 @@ impl Rules {
                 );
                 let mut state = self.state();
                 state.seen = seen;
+                state.secret_files = secret_files;
                 state.errors = errors;
                 state.first = first;
             }

@@ -76,9 +76,12 @@ impl Watch {
 /// Whether an event may have changed what the files say. Reading them is an event too, and must not ring.
 fn matters(event: &DebouncedEvent, outbox: Option<&str>) -> bool {
     let is_outbox = |path: &std::path::PathBuf| {
+        let Some(outbox) = outbox else { return false };
         let name = path.file_name().map(|name| name.to_string_lossy());
-        name.zip(outbox)
-            .is_some_and(|(name, outbox)| name.starts_with(outbox))
+        // Beside the outbox stands a folder of refused requests.
+        let refused = format!("{outbox}.refused");
+        name.is_some_and(|name| name.starts_with(outbox))
+            || path.iter().any(|name| *name == *refused)
     };
     !event.kind.is_access() && !event.paths.iter().all(is_outbox)
 }

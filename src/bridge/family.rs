@@ -286,6 +286,8 @@ fn compile_bridge<'a>(
         max_body: max_body.map_or(DEFAULT_MAX_BODY, |bytes| {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         }),
+        max_per_second: line.iter().find_map(|(_, bridge)| bridge.max_per_second),
+        keep_refused: written.keep_refused.unwrap_or(0),
         locale: locale.and_then(|text| known_locale(reading, &text, parts.locales)),
         time_zone: time_zone.and_then(|text| known_time_zone(reading, &text)),
         shipped: !own,

@@ -83,6 +83,10 @@ pub struct Bridge {
     pub template_folders: Vec<String>,
     /// The largest body, in bytes, content-encoding undone.
     pub max_body: usize,
+    /// The most authentic webhooks in a second, if not the door's limit.
+    pub max_per_second: Option<u32>,
+    /// How many of its refused requests are kept for a look; 0 for none.
+    pub keep_refused: usize,
     /// Its language, if not the service's.
     pub locale: Option<String>,
     /// Its time zone, if not the service's.

@@ -1,6 +1,6 @@
 //! A bridge's file as written: every key known or complained about, nothing compiled yet.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -9,6 +9,12 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Flaw, Level};
 use super::reading::{Reading, Text};
 use super::table::{Table, as_text, note_wrong};
+
+/// More webhooks a second than any machine takes.
+const FASTEST: u32 = 1_000_000;
+
+/// So many refused requests of a bridge can be kept for a look.
+const MOST_REFUSED: u32 = 100;
 
 /// `bridges/acme.toml` as written.
 #[derive(Debug)]
@@ -20,6 +26,8 @@ pub struct WrittenBridge<'a> {
     pub routes: Vec<WrittenRoute>,
     pub messages: Vec<WrittenMessage>,
     pub max_body: Option<u64>,
+    pub max_per_second: Option<u32>,
+    pub keep_refused: Option<usize>,
     pub locale: Option<Text>,
     pub time_zone: Option<Text>,
     /// The start of the file, for what is missing in it.
@@ -110,6 +118,8 @@ pub fn read_bridge<'a>(reading: &Reading<'a>, path: &'a str, text: &'a str) -> W
         routes: Vec::new(),
         messages: Vec::new(),
         max_body: None,
+        max_per_second: None,
+        keep_refused: None,
         locale: None,
         time_zone: None,
         top: file.span().start..file.span().start,
@@ -125,6 +135,9 @@ pub fn read_bridge<'a>(reading: &Reading<'a>, path: &'a str, text: &'a str) -> W
         file.tables("message"),
     );
     bridge.max_body = file.size("max_body").map(Spanned::into_inner);
+    bridge.max_per_second = read_count(&mut file, "max_per_second", 1..=FASTEST);
+    bridge.keep_refused = read_count(&mut file, "keep_refused", 0..=MOST_REFUSED)
+        .and_then(|most| most.try_into().ok());
     bridge.locale = file.text("locale");
     bridge.time_zone = file.text("time_zone");
     file.finish();
@@ -135,6 +148,20 @@ pub fn read_bridge<'a>(reading: &Reading<'a>, path: &'a str, text: &'a str) -> W
     bridge.event = event.map(read_event).unwrap_or_default();
     bridge.messages = messages.into_iter().map(read_message).collect();
     bridge
+}
+
+/// A count within bounds; notes that it is beyond them.
+fn read_count(file: &mut Table<'_, '_>, key: &'static str, of: RangeInclusive<u32>) -> Option<u32> {
+    let number = file.number(key)?;
+    let span = number.span();
+    let count = u32::try_from(number.into_inner()).ok();
+    let within = count.filter(|count| of.contains(count));
+    if within.is_none() {
+        let (least, most) = of.into_inner();
+        let message = format!("a whole number from {least} to {most} is expected");
+        file.reading().error(Flaw::new(span, message));
+    }
+    within
 }
 
 /// Whether a key of `[event]` exists is the language's to say; here only texts are told from other things.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::online::{self, Finding, Named, ask_server};
 use super::post_line::curl_line;
+use super::running::ask_service;
 use crate::bridge::destination::{Destination, What};
 use crate::bridge::problem::{Level, Problem, Sources, show};
 use crate::bridge::route::Route;
@@ -22,7 +23,8 @@ use crate::settings::{Environment, Loaded, Settings};
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ask the OpenIM server too: token, bot account, each group and person, membership, server family
+    /// Ask the OpenIM server too: token, bot account, each group and person, membership, server family; and the running
+    /// service, when each secret last verified a webhook
     #[arg(long)]
     pub online: bool,
     /// Print one JSON object
@@ -57,7 +59,9 @@ pub async fn run(
     {
         let openim = reach(settings)?;
         let named = checked.loaded.book.as_ref().map(named).unwrap_or_default();
-        checked.online = Some(ask_server(&openim, &named, clock.now()).await);
+        let mut findings = ask_server(&openim, &named, clock.now()).await;
+        findings.extend(ask_service(settings).await);
+        checked.online = Some(findings);
     }
     if args.json {
         writeln!(out, "{:#}", checked.to_json())?;
@@ -158,7 +162,7 @@ impl Checked {
     }
 
     /// For machines. Its shape is kept stable: `ok`; `problems` (each: `level`, `file`, `line`, `column`, `message`, `help`);
-    /// `digest`, of the rule-book; `bridges` that take webhooks (each: `name`, `url`, `known_by`, `routes`); `online`
+    /// `digest`, of the rule-book; `bridges` that take webhooks (each: `name`, `url`, `known_by`, `worth`, `routes`); `online`
     /// (each: `level`, `about`, `says`), `null` when the server was not asked.
     pub fn to_json(&self) -> Value {
         let problem = |problem: &Problem| {
@@ -178,6 +182,7 @@ impl Checked {
                 "name": bridge.name,
                 "url": settings.map(|settings| address(settings, bridge)),
                 "known_by": ways(bridge),
+                "worth": worth(bridge),
                 "routes": bridge.routes.iter().map(|route| &route.name).collect::<Vec<_>>(),
             })
         };
@@ -277,6 +282,9 @@ fn describe(settings: &Settings, door: &Bridge) -> String {
         let _ = writeln!(text, "  {dim}{what:<widest$}{dim:#}  {said}");
     };
     line("known by", &ways(door));
+    for worth in worth(door) {
+        line("worth", &worth);
+    }
     for route in &door.routes {
         line(&route.name, &leads(route));
     }
@@ -291,6 +299,26 @@ fn describe(settings: &Settings, door: &Bridge) -> String {
 fn ways(door: &Bridge) -> String {
     let ways = door.auth.iter().flat_map(|auth| auth.ways());
     Vec::from_iter(ways.map(|way| way.to_string())).join(", or ")
+}
+
+/// How much a request is worth that is known so; each way for itself where they differ.
+fn worth(door: &Bridge) -> Vec<String> {
+    let Some(auth) = &door.auth else {
+        return Vec::new();
+    };
+    let ways = auth.ways().iter();
+    let mut worth: Vec<_> = ways.map(|way| (way.to_string(), auth.worth(way))).collect();
+    let alike = worth
+        .iter()
+        .all(|(_, other)| Some(other) == worth.first().map(|(_, first)| first));
+    if alike {
+        worth.truncate(1);
+    }
+    let said = worth.into_iter().map(|(way, worth)| match alike {
+        true => worth.to_string(),
+        false => format!("{way}: {worth}"),
+    });
+    said.collect()
 }
 
 /// `` `push`, `release.*` when … → group:ops, a computed group ``

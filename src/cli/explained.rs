@@ -51,6 +51,7 @@ fn authentic(report: &Report, out: &mut String) {
 fn event(report: &Report, out: &mut String) {
     let Some(event) = &report.event else {
         if let Some(why) = &report.silent {
+            let why = harmless(why);
             line(out, format_args!("{STEP}silent{STEP:#}     {why}"));
         }
         return;

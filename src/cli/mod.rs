@@ -11,6 +11,7 @@ pub mod online;
 mod plain;
 mod player;
 mod post_line;
+mod running;
 mod sandbox;
 mod serve;
 pub mod setup;

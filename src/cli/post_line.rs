@@ -30,6 +30,8 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
     headers.extend(kind);
     match &way.scheme {
         Scheme::None => {}
+        // Only the sender has the private key.
+        Scheme::Ed25519(_) => return None,
         Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => {
             let credential = Credential::of(&way.scheme, &secret()?)?;
             headers.extend(credential.header);

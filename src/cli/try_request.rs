@@ -144,6 +144,10 @@ fn explain(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Report> {
     let Some(authentic) = prove(bridge, request, args.skip_auth, now, &mut report) else {
         return Ok(report);
     };
+    if let Some(answer) = &authentic.challenge {
+        report.silent = Some(format!("a challenge, answered with {}", answer.text));
+        return Ok(report);
+    }
     let (event, notes) = match parse(&bridge.name, &bridge.rules, authentic, now) {
         Ok(Taken::Event(event, notes)) => (*event, notes),
         Ok(Taken::Silent(why)) => {
@@ -190,7 +194,7 @@ fn prove(
             by: Some(by.clone()),
             reason: None,
         };
-        return Some(Authentic { request, by });
+        return Some(Authentic::unproven(request, by));
     }
     let Some(auth) = &bridge.auth else {
         let reason = "the bridge has no secrets, so the door does not know it; --skip-auth believes the request";

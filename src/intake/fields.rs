@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::bridge::expression::Val;
+use crate::bridge::template::harmless;
 use crate::bridge::words;
 use crate::model::{Severity, State};
 
@@ -72,18 +73,20 @@ fn snake(word: &str) -> String {
     snake
 }
 
-/// A text, or the texts of a list joined by a blank; every run of blanks, line ends and control signs is one blank.
+/// A text, or the texts of a list joined by a blank; every run of blanks, line ends and control signs is one blank. Signs
+/// that turn the direction of reading and invisible ones are harmless in it: the line goes into logs and lists too.
 pub(super) fn line(value: &Val<'_>) -> String {
     let mut line = String::new();
     for text in value.to_texts() {
         for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+            let word = harmless(word);
             if word.is_empty() {
                 continue;
             }
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     line
@@ -109,7 +112,8 @@ pub(super) fn link(value: &Val<'_>) -> String {
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
             && text.len() > scheme.len()
     });
-    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let plain =
+        !text.chars().any(|c| c.is_whitespace() || c.is_control()) && harmless(text) == text;
     match known && plain && text.len() <= LINK {
         true => text.to_owned(),
         false => String::new(),
@@ -268,6 +272,10 @@ mod tests {
             ),
             "acme/web #12 a b c"
         );
+        assert_eq!(
+            of(title, json!("a\u{202e}b \u{200b} c\u{2066}")),
+            "a\u{fffd}b c\u{fffd}"
+        );
         assert_eq!(of(title, json!("字".repeat(300))).chars().count(), TITLE);
         assert_eq!(of(title, json!("x".repeat(200))), "x".repeat(200));
     }
@@ -283,6 +291,8 @@ mod tests {
             "https://",
             "x.example",
             "http://a b",
+            "https://x.example/\u{202e}moc",
+            "https://x.example/\u{200b}",
             "é",
             "",
         ] {

@@ -59,7 +59,9 @@ pub fn parse(
     authentic: Authentic,
     now: Timestamp,
 ) -> Result<Taken, Unreadable> {
-    let request = authentic.request;
+    let Authentic {
+        request, signed_at, ..
+    } = authentic;
     let header = header(&request.headers);
     let query = texts(request.query().as_bytes());
     let text = std::str::from_utf8(&request.body).map_err(|error| Unreadable::NotUtf8 {
@@ -80,7 +82,13 @@ pub fn parse(
         }
     };
     let id = match key(fields::line(&read(Field::Id))) {
-        id if id.is_empty() => EventId::Body(digest(&request.body, request.query())),
+        id if id.is_empty() => {
+            let body = digest(&request.body, request.query());
+            match signed_at {
+                Some(time) => EventId::Signed(key(format!("{body}.{time}"))),
+                None => EventId::Body(body),
+            }
+        }
         id => EventId::Sender(id),
     };
     let kind = fields::kind(&read(Field::Kind));
@@ -266,17 +274,15 @@ mod tests {
         headers.insert("X-Kind", "Push".parse().unwrap());
         headers.append("x-many", "a".parse().unwrap());
         headers.append("x-many", "b".parse().unwrap());
-        Authentic {
-            request: Request {
-                method: http::Method::POST,
-                target: "/hooks/acme".to_owned(),
-                rest: String::new(),
-                headers,
-                body: body.into(),
-                peer: None,
-            },
-            by: "not asked".to_owned(),
-        }
+        let request = Request {
+            method: http::Method::POST,
+            target: "/hooks/acme".to_owned(),
+            rest: String::new(),
+            headers,
+            body: body.into(),
+            peer: None,
+        };
+        Authentic::unproven(request, "not asked")
     }
 
     fn rules() -> EventRules {
@@ -424,6 +430,24 @@ mod tests {
         let (event, _) = taken(authentic("payload=plain"));
         assert_eq!(event.body, json!({ "payload": "plain" }));
         assert!(unreadable(b"payload=%7Bx").starts_with("the body is not JSON"));
+    }
+
+    #[test]
+    fn a_time_that_was_signed_with_the_body_is_a_part_of_its_id() {
+        let signed = |body: &str, time: Option<&str>| {
+            let mut authentic = authentic(body.to_owned());
+            authentic.signed_at = time.map(str::to_owned);
+            taken(authentic).0.id
+        };
+        let EventId::Body(body) = signed("{}", None) else {
+            panic!("no time is signed");
+        };
+        let at = |time: &str| EventId::Signed(format!("{body}.{time}"));
+        assert_eq!(signed("{}", Some("1700000000")), at("1700000000"));
+        assert_eq!(signed("{}", Some("1700000001")), at("1700000001"));
+        // The sender's own id is the same when it signs anew.
+        let own = signed("{\"id\":\"7\"}", Some("1700000000"));
+        assert_eq!(own, EventId::Sender("7".to_owned()));
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! The four steps in a row, as the door takes them: from a request to what the outbox keeps.
+//! The steps in a row, as the door takes them: from an authentic request to what the outbox keeps.
 
-use super::authenticate::{Refusal, authenticate};
 use super::parse::{Taken, Unreadable, parse};
 use super::render::render;
-use super::request::Request;
+use super::request::{Answer, Authentic};
 use super::route::route;
 use crate::bridge::{Bridge, RuleBook};
 use crate::model::{DeliveryId, Event, NewDelivery, Timestamp};
@@ -22,31 +21,21 @@ pub enum Passed {
     },
     /// No event, by choice: why.
     Silent(String),
+    /// No event: the sender asks whether somebody listens, and gets this.
+    Challenge(Answer),
 }
 
-/// Why a request is not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum Rejection {
-    /// The bridge has no secret: it is a rule-book for others, not a door.
-    #[error("the bridge has no secret")]
-    NoDoor,
-    /// Its sender is not known.
-    #[error(transparent)]
-    NotAuthentic(#[from] Refusal),
-    /// Its body cannot be read.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-}
-
-/// Takes a request that came to a bridge's door at `now` through all steps.
+/// Takes an authentic request through the steps that follow. Whether it is one is asked before, apart: what is refused must
+/// not cost a look at its body.
 pub fn pass(
     book: &RuleBook,
     bridge: &Bridge,
-    request: Request,
+    authentic: Authentic,
     now: Timestamp,
-) -> Result<Passed, Rejection> {
-    let auth = bridge.auth.as_ref().ok_or(Rejection::NoDoor)?;
-    let authentic = authenticate(auth, request, now)?;
+) -> Result<Passed, Unreadable> {
+    if let Some(answer) = authentic.challenge {
+        return Ok(Passed::Challenge(answer));
+    }
     let event = match parse(&bridge.name, &bridge.rules, authentic, now)? {
         Taken::Event(event, _) => event,
         Taken::Silent(why) => return Ok(Passed::Silent(why)),

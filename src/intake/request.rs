@@ -184,6 +184,34 @@ pub struct Authentic {
     pub request: Request,
     /// How it was authenticated, for people: `hmac-sha256 in x-hub-signature-256, secret 1 of 2`.
     pub by: String,
+    /// Which of the bridge's secrets fitted, counted from 1; `None` where none was asked.
+    pub secret: Option<usize>,
+    /// The timestamp as it was signed together with the body; `None` where one of them is not signed.
+    pub signed_at: Option<String>,
+    /// The answer, when the request is no event but asks whether somebody listens.
+    pub challenge: Option<Answer>,
+}
+
+impl Authentic {
+    /// A request that is believed without a proof.
+    pub fn unproven(request: Request, by: impl Into<String>) -> Authentic {
+        Authentic {
+            request,
+            by: by.into(),
+            secret: None,
+            signed_at: None,
+            challenge: None,
+        }
+    }
+}
+
+/// What a sender's challenge is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether the text is JSON; otherwise it is plain.
+    pub json: bool,
+    /// The body of the answer.
+    pub text: String,
 }
 
 #[cfg(test)]

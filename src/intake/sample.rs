@@ -72,10 +72,7 @@ impl Found {
                     .push(Problem::of_file(path, error.to_string()));
             }
         };
-        let authentic = Authentic {
-            request,
-            by: "a sample of the directory".to_owned(),
-        };
+        let authentic = Authentic::unproven(request, "a sample of the directory");
         match parse(&bridge.name, &bridge.rules, authentic, now) {
             Ok(Taken::Event(event, _)) => self.try_templates(book, sources, bridge, &event, path),
             Ok(Taken::Silent(_)) => {}

@@ -51,13 +51,16 @@ pub enum EventId {
     Sender(String),
     /// The sender gives none: a digest of the body. The same body within 60 s is a retry, later it is news.
     Body(String),
+    /// The sender gives none, but signs the time together with the body: a digest of the body, a full stop, and the time as
+    /// it was signed. The same body with the same time is one event, however late; with another time it is as above.
+    Signed(String),
 }
 
 impl EventId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         match self {
-            EventId::Sender(id) | EventId::Body(id) => id,
+            EventId::Sender(id) | EventId::Body(id) | EventId::Signed(id) => id,
         }
     }
 }

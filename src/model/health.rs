@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the health page answers.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +19,32 @@ pub struct Health {
     pub deliveries: BTreeMap<&'static str, u64>,
     /// Events that no route took.
     pub unrouted: u64,
+    /// When the service started, RFC 3339: what is said of senders is counted from there.
+    pub since: String,
+    /// What came to each bridge that takes webhooks.
+    pub bridges: BTreeMap<String, SenderHealth>,
+    /// Refused requests that name no bridge, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// What came to one bridge.
+#[derive(Clone, Debug, Serialize)]
+pub struct SenderHealth {
+    /// Its secrets, in the order they are tried.
+    pub secrets: Vec<SecretInUse>,
+    /// Refused requests, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// A secret, and what it has verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretInUse {
+    /// Its reference, never itself: `env:NAME`, `file:/path`.
+    pub secret: String,
+    /// How many requests it has verified.
+    pub verified: u64,
+    /// When it last did, RFC 3339.
+    pub last: Option<String>,
 }
 
 /// The rules that run now.

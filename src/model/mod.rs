@@ -18,6 +18,6 @@ pub use delivery::{
 };
 pub use event::{Event, EventId, Severity, State};
 pub use family::{Family, NotAFamily};
-pub use health::{Health, RuleBookInUse, Trouble};
+pub use health::{Health, RuleBookInUse, SecretInUse, SenderHealth, Trouble};
 pub use message::{Content, Mention, Message, Push};
 pub use secret::{NotASecretRef, Secret, SecretRef};

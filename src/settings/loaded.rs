@@ -1,7 +1,10 @@
 //! A whole directory, read, checked and compiled.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Environment, SERVICE_FILE, Settings, read_directory};
@@ -20,6 +23,31 @@ pub struct Loaded {
     pub book: Option<RuleBook>,
     /// Everything that is wrong or worth knowing, by file and place.
     pub problems: Vec<Problem>,
+    /// The files of secrets that the bridges name, as they were read.
+    pub secret_files: SecretFiles,
+}
+
+/// Files of secrets and digests of what stood in them; `None` where there was none to be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretFiles(BTreeMap<PathBuf, Option<[u8; 32]>>);
+
+impl SecretFiles {
+    /// Reads the same files again.
+    pub fn read_again(&self, environment: &Environment) -> SecretFiles {
+        let mut again = SecretFiles::default();
+        for path in self.0.keys() {
+            let reference = SecretRef::File(path.clone());
+            again.note(&reference, &environment.secret(&reference));
+        }
+        again
+    }
+
+    fn note<E>(&mut self, reference: &SecretRef, read: &Result<Secret, E>) {
+        if let SecretRef::File(path) = reference {
+            let digest = |secret: &Secret| Sha256::digest(secret.expose()).into();
+            self.0.insert(path.clone(), read.as_ref().ok().map(digest));
+        }
+    }
 }
 
 impl Loaded {
@@ -56,13 +84,20 @@ impl Loaded {
 
     fn with(sources: Sources, environment: &Environment, secrets: Secrets<'_>) -> Loaded {
         let (settings, surroundings, mut problems) = Settings::read(&sources, environment);
-        let (book, found) = RuleBook::compile(&sources, &surroundings, secrets);
+        let secret_files = RefCell::new(SecretFiles::default());
+        let noted = |reference: &SecretRef| {
+            let secret = secrets(reference);
+            secret_files.borrow_mut().note(reference, &secret);
+            secret
+        };
+        let (book, found) = RuleBook::compile(&sources, &surroundings, &noted);
         problems.extend(found);
         let mut loaded = Loaded {
             sources,
             settings,
             book,
             problems,
+            secret_files: secret_files.into_inner(),
         };
         // Broken settings may be broken groups: then the rules are not what they seem.
         if loaded.is_broken() {
@@ -92,6 +127,7 @@ impl Loaded {
             settings,
             book,
             problems,
+            secret_files: SecretFiles::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 pub use directory::{SERVICE_FILE, read_directory};
 pub use environment::Environment;
-pub use loaded::Loaded;
+pub use loaded::{Loaded, SecretFiles};
 pub use section::{PREFIX, VARIABLES};
 
 use crate::bridge::Surroundings;
@@ -25,6 +25,7 @@ use crate::bridge::problem::{Flaw, Level, Problem, Sources};
 use crate::bridge::reading::Reading;
 use crate::bridge::table::as_text;
 use crate::model::Secret;
+use crate::web::Limits;
 use section::{Layers, Section};
 
 /// The commented default file. It is where the defaults come from, and what `init` writes.
@@ -78,6 +79,8 @@ pub struct DoorSettings {
     pub public_url: Option<String>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many requests it takes.
+    pub limits: Limits,
 }
 
 /// Where health, metrics and the API are.
@@ -108,6 +111,9 @@ pub struct DeliverySettings {
     /// How long one message is tried, from its first attempt.
     pub horizon: Duration,
 }
+
+/// Requests in a second or a minute: more than any machine takes.
+const HIGHEST_LIMIT: u32 = 1_000_000;
 
 /// More into one conversation than OpenIM takes from everybody together.
 const FASTEST_PACE: u32 = 100;
@@ -219,11 +225,21 @@ fn read_door(mut section: Section<'_, '_>) -> Option<DoorSettings> {
             )),
         }
     }
+    let mut limits = section.section("limits");
+    let bridge = limits.count("bridge", HIGHEST_LIMIT);
+    let address = limits.count("address", HIGHEST_LIMIT);
+    let refusals = limits.count("refusals", HIGHEST_LIMIT);
+    limits.finish();
     section.finish();
     Some(DoorSettings {
         listen: listen?,
         public_url,
         trusted_proxies,
+        limits: Limits {
+            bridge: bridge?,
+            address: address?,
+            refusals: refusals?,
+        },
     })
 }
 

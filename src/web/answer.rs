@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::body::Unread;
+use crate::intake::Answer;
 
 /// How long a sender is asked to wait when a webhook could not be kept, in seconds.
-const RETRY_AFTER_SECONDS: u16 = 5;
+const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// Why a webhook was not taken, as the sender may know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Refused {
     MediaType,
     /// It could not be kept; it is not promised.
     NotKept,
+    /// Too many came; this one is not promised, and may come again after so many seconds.
+    TooMany(u64),
 }
 
 impl IntoResponse for Refused {
@@ -58,15 +61,50 @@ impl IntoResponse for Refused {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not kept, please send it again",
             ),
+            Refused::TooMany(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many at once, please send it again",
+            ),
         };
         let mut response = says(status, error);
-        if self == Refused::NotKept {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-        }
+        let seconds = match self {
+            Refused::NotKept => RETRY_AFTER_SECONDS,
+            Refused::TooMany(seconds) => seconds,
+            _ => return response,
+        };
+        let seconds = HeaderValue::from(seconds);
+        response.headers_mut().insert(RETRY_AFTER, seconds);
         response
     }
+}
+
+impl Refused {
+    /// The kind of it in one word, for counting.
+    pub fn word(self) -> &'static str {
+        match self {
+            Refused::NotAuthentic => "unknown_bridge",
+            Refused::Unread(Unread::TooLong) => "body_too_large",
+            Refused::Unread(Unread::TooSlow) => "body_too_slow",
+            Refused::Unread(Unread::Broken) => "body_broken",
+            Refused::Unread(Unread::UnknownEncoding | Unread::BadEncoding) => "body_encoding",
+            Refused::UnreadableBody | Refused::MediaType => "body_unreadable",
+            Refused::NotKept => "not_kept",
+            Refused::TooMany(_) => "too_many",
+        }
+    }
+}
+
+/// What a challenge is answered with. Nothing of it is markup, whatever a browser would like to see in it.
+pub fn challenge(answer: Answer) -> Response {
+    let content_type = match answer.json {
+        true => "application/json",
+        false => "text/plain; charset=utf-8",
+    };
+    let headers = [
+        (CONTENT_TYPE, content_type),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (StatusCode::OK, headers, answer.text).into_response()
 }
 
 /// 404 for a path that is none of ours.

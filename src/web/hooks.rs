@@ -1,25 +1,32 @@
 //! The door: `POST /hooks/<bridge>`. A webhook is answered with 202 only after it is on disk.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::StatusCode;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{self, Refused};
 use super::body;
+use super::limits::{Gate, Limits, Slow};
 use super::listener::Patience;
 use super::proxies::sender_address;
+use super::refused::RefusedRequests;
+use super::seen::Seen;
 use crate::bridge::{Bridge, RuleBook};
-use crate::intake::{self, Passed, Rejection, Unreadable};
-use crate::model::{Clock, Event, NewDelivery, Rendered};
+use crate::intake::authenticate::{Refusal, answer_anybody, authenticate};
+use crate::intake::{self, Passed, Unreadable};
+use crate::model::{Clock, Event, NewDelivery, Rendered, Timestamp};
 use crate::outbox::{Kept, NewEvent, Outbox};
 
 /// The longest body that is read for a bridge that does not exist, in bytes: as for a bridge with the default limit, so
@@ -42,12 +49,29 @@ pub struct Door {
     pub patience: Patience,
     /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// How many requests may come in.
+    pub limits: Limits,
+    /// What came in, for health.
+    pub seen: Arc<Seen>,
+    /// Where refused requests are kept for a look.
+    pub refused: Arc<RefusedRequests>,
+}
+
+/// An open door.
+#[derive(Clone)]
+struct Open {
+    door: Arc<Door>,
+    gate: Arc<Gate>,
 }
 
 impl Door {
-    /// The door's routes: `POST /hooks/<bridge>`, the same with a token behind it, and `GET /live`.
+    /// The door's routes: `POST /hooks/<bridge>`, the same with a token behind it, `GET` for challenges, and `GET /live`.
     pub fn router(self) -> Router {
-        let hook = || post(take).fallback(answer::only_post);
+        let open = Open {
+            gate: Arc::new(Gate::new(self.limits)),
+            door: Arc::new(self),
+        };
+        let hook = || post(take).get(ask).fallback(answer::only_post);
         Router::new()
             .route("/hooks/{bridge}", hook())
             .route("/hooks/{bridge}/{*rest}", hook())
@@ -57,43 +81,75 @@ impl Door {
             .layer(CatchPanicLayer::custom(|_| {
                 answer::Refused::NotKept.into_response()
             }))
-            .with_state(self)
+            .with_state(open)
     }
 }
 
 async fn take(
-    State(door): State<Door>,
+    State(open): State<Open>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
+    let address = open.address(peer, &request);
+    if let Some(refused) = open.too_many_from(address) {
+        return refused;
+    }
     let (name, rest) = name_and_rest(request.uri().path());
-    let book = door.book.load_full();
+    let book = open.door.book.load_full();
     let bridge = book.bridges.get(&name).filter(|bridge| bridge.is_door());
     let limit = bridge.map_or(UNKNOWN_BRIDGE_BODY, |bridge| bridge.max_body);
-    let mut incoming = intake::Request {
-        method: request.method().clone(),
-        target: request.uri().to_string(),
-        rest,
-        headers: request.headers().clone(),
-        body: bytes::Bytes::new(),
-        peer: Some(sender_address(
-            peer.ip(),
-            request.headers(),
-            &door.trusted_proxies,
-        )),
-    };
-    incoming.body = match body::read(request, limit, door.patience.body).await {
+    let mut incoming = incoming(&request, rest, address);
+    incoming.body = match body::read(request, limit, open.door.patience.body).await {
         Ok(body) => body,
         Err(unread) => {
-            tracing::info!(reason = ?unread, "a webhook's body was not read");
-            return Refused::Unread(unread).into_response();
+            let name = bridge.map_or("", |bridge| &bridge.name);
+            let refused = Refused::Unread(unread);
+            let why = "its body was not read";
+            return open
+                .refuse(name, address, refused, refused.word(), why)
+                .await;
         }
     };
     let Some(bridge) = bridge.cloned() else {
-        tracing::info!("a webhook came for a bridge that does not exist or has no secret");
-        return Refused::NotAuthentic.into_response();
+        drop(incoming);
+        let refused = Refused::NotAuthentic;
+        let why = "it names no bridge with a secret";
+        return open.refuse("", address, refused, refused.word(), why).await;
     };
-    answer_webhook(door, book, bridge, incoming).await
+    open.answer_webhook(book, bridge, incoming, address).await
+}
+
+/// A GET: a challenge of a sender that wants to know whether somebody listens. Whatever else it is learns only that
+/// webhooks are posted.
+async fn ask(
+    State(open): State<Open>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let address = open.address(peer, &request);
+    if let Some(refused) = open.too_many_from(address) {
+        return refused;
+    }
+    let (name, rest) = name_and_rest(request.uri().path());
+    let book = open.door.book.load_full();
+    let auth = book
+        .bridges
+        .get(&name)
+        .and_then(|bridge| bridge.auth.as_ref());
+    let Some(auth) = auth.filter(|auth| auth.challenge().is_some()) else {
+        return answer::only_post().await;
+    };
+    match answer_anybody(auth, &incoming(&request, rest, address)) {
+        Ok(answer) => {
+            tracing::info!(bridge.name = name, "a challenge was answered");
+            answer::challenge(answer)
+        }
+        Err(refusal) => {
+            open.door.seen.refused(&name, refusal.word());
+            tracing::debug!(bridge.name = name, reason = %refusal, "a challenge was not answered");
+            answer::only_post().await
+        }
+    }
 }
 
 /// The bridge's name and what stands behind it, percent-encoded as received.
@@ -103,51 +159,177 @@ fn name_and_rest(path: &str) -> (String, String) {
     (name.to_owned(), rest.to_owned())
 }
 
-async fn answer_webhook(
-    door: Door,
-    book: Arc<RuleBook>,
-    bridge: Arc<Bridge>,
-    request: intake::Request,
-) -> Response {
-    let now = door.clock.now();
-    let name = bridge.name.clone();
-    let large = request.body.len() > LARGE_BODY;
-    let step = move || intake::pass(&book, &bridge, request, now);
-    let passed = if large {
-        match tokio::task::spawn_blocking(step).await {
-            Ok(passed) => passed,
-            Err(_) => return Refused::NotKept.into_response(),
-        }
-    } else {
-        step()
-    };
-    match passed {
-        Ok(Passed::Event {
-            event,
-            routed,
-            deliveries,
-        }) => keep(door, *event, routed, deliveries).await,
-        Ok(Passed::Silent(why)) => {
-            tracing::info!(
-                bridge.name = name,
-                reason = why,
-                "a webhook was silent by choice"
+/// The request as intake knows it, without its body.
+fn incoming(request: &Request, rest: String, address: IpAddr) -> intake::Request {
+    intake::Request {
+        method: request.method().clone(),
+        target: request.uri().to_string(),
+        rest,
+        headers: request.headers().clone(),
+        body: bytes::Bytes::new(),
+        peer: Some(address),
+    }
+}
+
+/// What became of a webhook whose bridge is known.
+enum Came {
+    /// It was taken through all steps.
+    Through(Result<Passed, Unreadable>),
+    /// Its sender is not known.
+    Refused(Refusal),
+    /// Its sender is known, and too many came for the bridge.
+    TooMany(Duration),
+}
+
+impl Open {
+    fn address(&self, peer: SocketAddr, request: &Request) -> IpAddr {
+        sender_address(peer.ip(), request.headers(), &self.door.trusted_proxies)
+    }
+
+    /// The answer when too many came from an address: nothing of the request is read.
+    fn too_many_from(&self, address: IpAddr) -> Option<Response> {
+        let now = self.door.clock.now();
+        let wait = self.gate.enter(address, now).err()?;
+        Some(self.too_many("", wait, now))
+    }
+
+    /// 503, never 429: senders take a 4xx for a no, and an authentic webhook must come again.
+    fn too_many(&self, bridge: &str, wait: Duration, now: Timestamp) -> Response {
+        let refused = Refused::TooMany(wait.as_secs() + 1);
+        self.door.seen.refused(bridge, refused.word());
+        if self.gate.may_say(bridge, now) {
+            tracing::warn!(
+                bridge.name = bridge,
+                "more webhooks come than the door's limits allow: the rest shall come again"
             );
-            (StatusCode::OK, Json(json!({ "silent": why }))).into_response()
         }
-        Err(rejection) => {
-            tracing::warn!(bridge.name = name, reason = %rejection, "a webhook was refused");
-            match rejection {
-                Rejection::NoDoor | Rejection::NotAuthentic(_) => Refused::NotAuthentic,
-                Rejection::Unreadable(Unreadable::Neither) => Refused::MediaType,
-                Rejection::Unreadable(_) => Refused::UnreadableBody,
+        refused.into_response()
+    }
+
+    /// Counts and logs a refusal, and slows its answer where there are many of them from one address.
+    async fn refuse(
+        &self,
+        bridge: &str,
+        address: IpAddr,
+        refused: Refused,
+        word: &'static str,
+        why: impl fmt::Display,
+    ) -> Response {
+        let now = self.door.clock.now();
+        self.door.seen.refused(bridge, word);
+        let slow = self.gate.refuse(address, now);
+        if matches!(slow, Slow::No) {
+            tracing::warn!(bridge.name = bridge, client.address = %address, reason = %why, "a webhook was refused");
+        } else if self.gate.may_say("many refusals", now) {
+            tracing::warn!(
+                client.address = %address,
+                "many webhooks are refused: their answers are slowed, and not all of them are logged"
+            );
+        }
+        let closes = slow.wait(&self.door.clock).await;
+        let mut response = refused.into_response();
+        if closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
+    }
+
+    async fn answer_webhook(
+        self,
+        book: Arc<RuleBook>,
+        bridge: Arc<Bridge>,
+        request: intake::Request,
+        address: IpAddr,
+    ) -> Response {
+        let now = self.door.clock.now();
+        let large = request.body.len() > LARGE_BODY;
+        let (open, known) = (self.clone(), bridge.clone());
+        let step = move || open.bring_through(&book, &known, request, now);
+        let came = if large {
+            match tokio::task::spawn_blocking(step).await {
+                Ok(came) => came,
+                Err(_) => return Refused::NotKept.into_response(),
             }
-            .into_response()
+        } else {
+            step()
+        };
+        let name = bridge.name.as_str();
+        match came {
+            Came::Through(Ok(passed)) => self.answer_passed(name, passed).await,
+            Came::Through(Err(unreadable)) => {
+                let refused = match unreadable {
+                    Unreadable::Neither => Refused::MediaType,
+                    _ => Refused::UnreadableBody,
+                };
+                self.door.seen.refused(name, refused.word());
+                tracing::warn!(bridge.name = name, reason = %unreadable, "a webhook was refused");
+                refused.into_response()
+            }
+            Came::Refused(refusal) => {
+                let refused = Refused::NotAuthentic;
+                self.refuse(name, address, refused, refusal.word(), &refusal)
+                    .await
+            }
+            Came::TooMany(wait) => self.too_many(name, wait, now),
+        }
+    }
+
+    /// Whether the sender is known is asked first, and costs no look at the body.
+    fn bring_through(
+        &self,
+        book: &RuleBook,
+        bridge: &Bridge,
+        request: intake::Request,
+        now: Timestamp,
+    ) -> Came {
+        let no_door = || Refusal::NoSecret(bridge.name.clone());
+        let Some(auth) = &bridge.auth else {
+            return Came::Refused(no_door());
+        };
+        let copy = self.door.refused.copy(bridge, &request);
+        let authentic = match authenticate(auth, request, now) {
+            Ok(authentic) => authentic,
+            Err(refusal) => {
+                if let Some(copy) = copy {
+                    self.door.refused.keep(bridge, copy, &refusal, now);
+                }
+                return Came::Refused(refusal);
+            }
+        };
+        if let Err(wait) = self.gate.pass(&bridge.name, bridge.max_per_second, now) {
+            return Came::TooMany(wait);
+        }
+        if let Some(number) = authentic.secret {
+            self.door.seen.verified(bridge, number, now);
+        }
+        Came::Through(intake::pass(book, bridge, authentic, now))
+    }
+
+    async fn answer_passed(&self, name: &str, passed: Passed) -> Response {
+        match passed {
+            Passed::Event {
+                event,
+                routed,
+                deliveries,
+            } => keep(&self.door, *event, routed, deliveries).await,
+            Passed::Silent(why) => {
+                tracing::info!(
+                    bridge.name = name,
+                    reason = why,
+                    "a webhook was silent by choice"
+                );
+                (StatusCode::OK, Json(json!({ "silent": why }))).into_response()
+            }
+            Passed::Challenge(answer) => {
+                tracing::info!(bridge.name = name, "a challenge was answered");
+                answer::challenge(answer)
+            }
         }
     }
 }
 
-async fn keep(door: Door, event: Event, routed: bool, deliveries: Vec<NewDelivery>) -> Response {
+async fn keep(door: &Door, event: Event, routed: bool, deliveries: Vec<NewDelivery>) -> Response {
     let event = Arc::new(event);
     let (bridge, id) = (event.bridge.clone(), event.id.to_string());
     for delivery in &deliveries {

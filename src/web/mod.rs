@@ -4,9 +4,15 @@ mod answer;
 mod body;
 mod console;
 mod hooks;
+mod limits;
 mod listener;
 mod proxies;
+mod refused;
+mod seen;
 
 pub use console::{AskHealth, Console};
 pub use hooks::Door;
+pub use limits::Limits;
 pub use listener::{Listener, Patience};
+pub use refused::RefusedRequests;
+pub use seen::{Refusals, Seen};

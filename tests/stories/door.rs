@@ -11,7 +11,7 @@ use openim_bridge::model::Clock;
 use openim_bridge::outbox::Outbox;
 use openim_bridge::outbox::sqlite::{Options, SqliteOutbox};
 use openim_bridge::settings::{Environment, Loaded};
-use openim_bridge::web::{Door, Listener, Patience};
+use openim_bridge::web::{Door, Listener, Patience, RefusedRequests};
 use reqwest::StatusCode;
 use serde_json::json;
 use sha2::Sha256;
@@ -56,6 +56,9 @@ impl Here {
             clock,
             patience,
             trusted_proxies: Arc::new([]),
+            limits: loaded.settings.unwrap().door.limits,
+            seen: Arc::default(),
+            refused: Arc::new(RefusedRequests::beside(&folder.join("outbox.db"))),
         };
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listener = Listener::start(socket, door.router(), patience).unwrap();

@@ -29,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cel", &["bridge/expression"]),
     ("handlebars", &["bridge/template"]),
     ("pulldown_cmark", &["bridge/template", "sandbox/"]),
+    ("aws_lc_rs", &["intake/authenticate"]),
     ("hmac", &["intake/authenticate", "sandbox/token"]),
     ("sha1", &["intake/authenticate"]),
     ("subtle", &["intake/authenticate", "web/"]),
@@ -36,6 +37,65 @@ const HOMES: &[(&str, &[&str])] = &[
     ("config", &["settings"]),
     ("notify_debouncer_full", &["app"]),
 ];
+
+/// Where a request's values meet secrets.
+const MEETING_SECRETS: [&str; 2] = ["web/", "intake/"];
+
+#[test]
+fn no_secret_is_compared_in_a_way_whose_time_tells_where_it_differs() {
+    let files = rust_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    let mut found = BTreeSet::new();
+    let mut looked = Comparisons::default();
+    for (name, text) in &files {
+        if MEETING_SECRETS.iter().any(|room| name.starts_with(room)) && !name.contains("tests") {
+            looked.visit_file(&syn::parse_file(text).unwrap());
+            found.extend(
+                looked
+                    .of_secrets
+                    .drain(..)
+                    .map(|what| format!("{name}: {what}")),
+            );
+        }
+    }
+    assert!(looked.count > 30, "src/ was not read");
+    assert!(found.is_empty(), "{found:#?}");
+
+    let wrong = "fn f() -> bool { if given == key.secret.expose() { true } else { mac.as_slice() != proof.bytes } }";
+    let mut caught = Comparisons::default();
+    caught.visit_file(&syn::parse_file(wrong).unwrap());
+    assert_eq!(caught.of_secrets.len(), 2, "the test itself sees them");
+}
+
+/// Comparisons by `==` and `!=`, and those of them that have a secret, a MAC or a proof on one side.
+#[derive(Default)]
+struct Comparisons {
+    count: usize,
+    of_secrets: Vec<String>,
+}
+
+impl<'a> Visit<'a> for Comparisons {
+    fn visit_expr_binary(&mut self, binary: &'a syn::ExprBinary) {
+        if matches!(binary.op, syn::BinOp::Eq(_) | syn::BinOp::Ne(_)) {
+            self.count += 1;
+            let mut named = Idents::default();
+            named.visit_expr_binary(binary);
+            let secret = ["expose", "expose_text", "secret", "mac", "proof", "token"];
+            if let Some(name) = named.0.iter().find(|name| secret.contains(&name.as_str())) {
+                self.of_secrets.push(name.clone());
+            }
+        }
+        syn::visit::visit_expr_binary(self, binary);
+    }
+}
+
+#[derive(Default)]
+struct Idents(Vec<String>);
+
+impl<'a> Visit<'a> for Idents {
+    fn visit_ident(&mut self, ident: &'a syn::Ident) {
+        self.0.push(ident.to_string());
+    }
+}
 
 #[test]
 fn no_room_uses_a_room_above_it_and_every_crate_stays_at_home() {

@@ -62,6 +62,7 @@ promises! {
         the_same_id_with_another_body_is_kept_as_well
         the_same_id_through_another_bridge_is_another_event
         without_ids_the_same_body_is_a_retry_within_a_minute_and_news_after_it
+        the_same_body_signed_at_the_same_time_is_one_event_and_signed_anew_it_may_be_news
         a_reminder_has_retries_of_its_own
         what_ended_dead_or_refused_is_put_back_when_its_event_comes_again
         an_event_that_no_route_took_is_taken_when_it_comes_again_and_one_does

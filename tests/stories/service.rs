@@ -239,6 +239,87 @@ async fn changed_rules_are_used_and_broken_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_is_used_without_a_restart_and_check_says_which_one_still_is() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("hook");
+    std::fs::write(&file, "the first one\n").unwrap();
+    let secrets = format!("[\"file:{}\", \"env:HOOK_SECRET\"]", file.display());
+    let both = JSON.replace("[\"env:HOOK_SECRET\"]", &secrets);
+    let stage = Stage::set(&[("json", &both)]).await;
+    let service = stage.serve().await;
+    let post = async |secret: &str| {
+        let request = stage.client.post(service.hook("json")).bearer_auth(secret);
+        let body = serde_json::json!({ "title": "x", "id": secret });
+        request.json(&body).send().await.unwrap().status()
+    };
+    assert_eq!(post("the first one").await, StatusCode::ACCEPTED);
+    assert_eq!(post("the second one").await, StatusCode::UNAUTHORIZED);
+    let digest = service.health().await["rule_book"]["digest"].clone();
+
+    std::fs::write(&file, "the second one\n").unwrap();
+    stage
+        .until("the second one is taken", async || {
+            post("the second one").await != StatusCode::UNAUTHORIZED
+        })
+        .await;
+    assert_eq!(post("the first one").await, StatusCode::UNAUTHORIZED);
+
+    // An empty file is a mistake that closes nothing, and is mended by its content alone.
+    std::fs::write(&file, "").unwrap();
+    changed(&service, "/ok", &true.into()).await;
+    assert_eq!(post("the second one").await, StatusCode::OK);
+    std::fs::write(&file, "the third one").unwrap();
+    changed(&service, "/ok", &false.into()).await;
+    assert_eq!(post("the third one").await, StatusCode::ACCEPTED);
+
+    let health = service.health().await;
+    assert_eq!(health["rule_book"]["digest"], digest);
+    let told = &health["bridges"]["json"];
+    assert_eq!(
+        told["secrets"][0]["secret"],
+        format!("file:{}", file.display())
+    );
+    assert_eq!(
+        told["secrets"][0]["verified"], 1,
+        "the third one alone counts"
+    );
+    assert!(told["secrets"][0]["last"].is_string());
+    assert_eq!(told["secrets"][1]["secret"], "env:HOOK_SECRET");
+    assert_eq!(told["secrets"][1]["verified"], 0);
+    assert!(told["refused"]["mismatch"].as_u64() >= Some(2), "{told}");
+    for secret in ["first one", "second one", "third one", SECRET] {
+        assert!(!health.to_string().contains(secret), "{health}");
+    }
+
+    let console = service.console.to_string();
+    let check = stage
+        .program(&["check", "--online"])
+        .env("OPENIM_BRIDGE__CONSOLE__LISTEN", &console)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(check.stdout).unwrap();
+    for words in [
+        format!(
+            "file:{} of json: last verified a webhook at ",
+            file.display()
+        ),
+        "env:HOOK_SECRET of json: has verified nothing since the service started".to_owned(),
+    ] {
+        assert!(said.contains(&words), "`{words}` is missing in:\n{said}");
+    }
+    assert!(service.stop().await);
+    let check = stage
+        .program(&["check", "--online"])
+        .env("OPENIM_BRIDGE__CONSOLE__LISTEN", &console)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(said.contains("service: not running at"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_with_a_broken_directory_runs_on_the_last_rules_that_passed() {
     let stage = Stage::set(&[("json", JSON)]).await;
     assert!(stage.serve().await.stop().await);

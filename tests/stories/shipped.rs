@@ -102,10 +102,7 @@ impl Shipped {
     /// The same with a request whose fields may be unreadable. What cannot be said fails the test.
     pub fn tell_anyway(&self, bridge: &str, request: Request, now: Timestamp) -> Told {
         let bridge = &self.book.bridges[&format!("my-{bridge}")];
-        let authentic = Authentic {
-            request,
-            by: "not asked".to_owned(),
-        };
+        let authentic = Authentic::unproven(request, "not asked");
         let (event, unread) = match parse(&bridge.name, &bridge.rules, authentic, now).unwrap() {
             Taken::Event(event, unread) => (*event, unread),
             Taken::Silent(why) => panic!("{} stays silent: {why}", bridge.name),

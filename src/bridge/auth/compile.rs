@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::super::problem::{Flaw, nearest};
+use super::challenge::challenge;
 use super::encoding::Encoding;
 use super::key::{KeyRule, Rule, equip};
 use super::pattern::{Holds, Pattern, Reads, Template};
@@ -13,7 +14,7 @@ use super::place::Place;
 use super::shown::shown;
 use super::time::timestamp;
 use super::written::{ALL_KEYS, Mistake, Reader, Text};
-use super::{Algorithm, Auth, Hmac, Scheme};
+use super::{Algorithm, Auth, Ed25519, Hmac, Scheme};
 use crate::model::Secret;
 
 const OTHER_SCHEMES: [&str; 5] = ["none", "token", "basic", "bearer", "ed25519"];
@@ -30,10 +31,6 @@ pub(super) fn compile(
         Some(rule) => rules.push(rule),
         None => complete = false,
     }
-    if reader.has("challenge") {
-        let flaw = Flaw::new(reader.span("challenge"), "challenges are not supported yet");
-        reader.wrong("challenge", flaw);
-    }
     let addresses = addresses(&mut reader);
     for (table, span) in reader.tables("otherwise") {
         let mut inner = reader.inner("otherwise", table, span.clone());
@@ -49,6 +46,7 @@ pub(super) fn compile(
         }
         rules.push(rule);
     }
+    let challenge = challenge(&mut reader, &rules);
     let mut mistakes = reader.mistakes;
     // A secret that fits a way which did not compile must not be called misfit.
     let ways = match secrets {
@@ -59,6 +57,7 @@ pub(super) fn compile(
         Ok(Auth {
             ways,
             addresses,
+            challenge,
             secrets: secrets.map_or(0, <[Secret]>::len),
         })
     } else {
@@ -95,18 +94,12 @@ fn way(reader: &mut Reader<'_>, inside: bool) -> Option<Rule> {
         })
     };
     if !OTHER_SCHEMES.contains(&first.text.as_str()) {
-        only(
-            reader,
-            &[
-                "signature",
-                "format",
-                "several",
-                "signed",
-                "key",
-                "timestamp",
-            ],
-        );
-        return hmac(reader, &schemes);
+        only(reader, &SIGNING);
+        let algorithms = algorithms(reader, &schemes);
+        // A misspelt scheme may want other keys: nothing can be called missing.
+        return (!algorithms.is_empty())
+            .then(|| signature(reader, algorithms))
+            .flatten();
     }
     if let Some(second) = schemes.get(1) {
         let flaw = second.flaw("only hmac schemes can be a list");
@@ -145,19 +138,30 @@ fn way(reader: &mut Reader<'_>, inside: bool) -> Option<Rule> {
             rule(Scheme::Token(shown))
         }
         _ => {
-            let flaw = first.flaw("scheme `ed25519` is not supported yet");
-            reader.wrong("scheme", flaw);
-            None
+            only(reader, &SIGNING);
+            signature(reader, Vec::new())
         }
     }
 }
 
-fn hmac(reader: &mut Reader<'_>, schemes: &[Text]) -> Option<Rule> {
-    let algorithms = algorithms(reader, schemes);
-    if algorithms.is_empty() {
-        return None; // a misspelt scheme may want other keys: nothing can be called missing
-    }
-    let shown = shown(reader, "signature", |name| name != Reads::Token);
+/// The keys of every scheme that signs.
+const SIGNING: [&str; 6] = [
+    "signature",
+    "format",
+    "several",
+    "signed",
+    "key",
+    "timestamp",
+];
+
+/// Reads a way that signs: by a MAC with one of the algorithms, or by Ed25519 when there are none.
+fn signature(reader: &mut Reader<'_>, algorithms: Vec<Algorithm>) -> Option<Rule> {
+    let by_key_pair = algorithms.is_empty();
+    let shown = shown(reader, "signature", |name| match name {
+        Reads::Token => false,
+        Reads::Algorithm => !by_key_pair,
+        _ => true,
+    });
     let signed = signed(reader);
     let keys = keys(reader);
     let built: Vec<&Template> = keys
@@ -169,7 +173,12 @@ fn hmac(reader: &mut Reader<'_>, schemes: &[Text]) -> Option<Rule> {
         .collect();
 
     let keyed = |template: &&Template| template.holds(&Holds::Secret);
-    if !built.iter().all(keyed) && !signed.iter().all(|signed| keyed(&signed)) {
+    let whole = |template: &&Template| **template == Template::of(Holds::Secret);
+    if by_key_pair && !built.iter().all(whole) {
+        let message = "a public key is not built but read: `{secret}`, `{hex}` or `{base64}`";
+        let flaw = Flaw::new(reader.span("key"), message);
+        reader.wrong("key", flaw);
+    } else if !built.iter().all(keyed) && !signed.iter().all(|signed| keyed(&signed)) {
         let message = "the key is made without `{secret}`: anybody could make it";
         let flaw = Flaw::new(reader.span("key"), message);
         reader.wrong("key", flaw);
@@ -201,16 +210,21 @@ fn hmac(reader: &mut Reader<'_>, schemes: &[Text]) -> Option<Rule> {
     if signed.is_empty() || keys.is_empty() {
         return None;
     }
-    let hmac = Hmac {
-        algorithms,
-        signature: shown?,
-        signed,
-        timestamp,
+    let signature = shown?;
+    let scheme = match by_key_pair {
+        true => Scheme::Ed25519(Box::new(Ed25519 {
+            signature,
+            signed,
+            timestamp,
+        })),
+        false => Scheme::Hmac(Box::new(Hmac {
+            algorithms,
+            signature,
+            signed,
+            timestamp,
+        })),
     };
-    Some(Rule {
-        scheme: Scheme::Hmac(Box::new(hmac)),
-        keys,
-    })
+    Some(Rule { scheme, keys })
 }
 
 fn algorithms(reader: &mut Reader<'_>, schemes: &[Text]) -> Vec<Algorithm> {
@@ -313,6 +327,7 @@ fn hidden_by(above: &Rule, below: &Rule) -> Option<String> {
     let places = |rule: &Rule| match &rule.scheme {
         Scheme::Token(shown) => shown.places.clone(),
         Scheme::Hmac(hmac) => hmac.signature.places.clone(),
+        Scheme::Ed25519(ed25519) => ed25519.signature.places.clone(),
         Scheme::None | Scheme::Basic | Scheme::Bearer => Vec::new(),
     };
     match (&above.scheme, &below.scheme) {

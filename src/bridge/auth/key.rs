@@ -13,7 +13,7 @@ use crate::model::Secret;
 pub struct Key {
     /// Which of the bridge's secrets it is, counted from 1.
     pub number: usize,
-    /// The secret as configured.
+    /// The secret as configured; with Ed25519 the sender's public key.
     pub secret: Secret,
     /// What a MAC is keyed with: the first whose names are all there. Empty for ways without a MAC.
     pub forms: Vec<KeyForm>,
@@ -84,17 +84,20 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
             keys: Vec::new(),
         };
         for (index, secret) in secrets.iter().enumerate() {
-            let forms: Vec<KeyForm> = rule
+            let mut forms: Vec<KeyForm> = rule
                 .keys
                 .iter()
                 .filter_map(|key| key.form(secret))
                 .collect();
+            if matches!(way.scheme, Scheme::Ed25519(_)) {
+                forms.retain(is_public_key);
+            }
             let fit = match &way.scheme {
                 Scheme::None => false,
                 Scheme::Token(shown) => shown.places.iter().any(|place| can_stand(secret, place)),
                 Scheme::Basic => secret.expose().contains(&b':'),
                 Scheme::Bearer => fits_a_header(secret),
-                Scheme::Hmac(_) => !forms.is_empty(),
+                Scheme::Hmac(_) | Scheme::Ed25519(_) => !forms.is_empty(),
             };
             if fit {
                 fits[index] = true;
@@ -128,7 +131,14 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
     ways
 }
 
-const WHAT_FITS: &str = "basic wants `user:password`, a header takes no line breaks, and `key` with `{hex}` or `{base64}` must be able to read it";
+const WHAT_FITS: &str = "basic wants `user:password`, a header takes no line breaks, `key` with `{hex}` or `{base64}` must be able to read it, and an Ed25519 key has 32 bytes";
+
+/// The length of an Ed25519 public key (RFC 8032, section 5.1.5), in bytes.
+const PUBLIC_KEY: usize = 32;
+
+fn is_public_key(form: &KeyForm) -> bool {
+    matches!(form, KeyForm::Fixed(bytes) if bytes.expose().len() == PUBLIC_KEY)
+}
 
 fn can_stand(secret: &Secret, place: &Place) -> bool {
     !matches!(place, Place::Header(_)) || fits_a_header(secret)

@@ -3,6 +3,7 @@
 //! An [`Auth`] is a list of ways. The first way whose place is present in a request decides; a bad or empty value there
 //! never falls through to the next.
 
+mod challenge;
 mod compile;
 mod encoding;
 mod key;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
+pub use challenge::{Challenge, Says};
 pub use encoding::{Encoding, undo_percent};
 pub use key::{Key, KeyForm};
 pub use pattern::{Holds, Pattern, Piece, Reads, Template};
@@ -33,6 +35,7 @@ use crate::model::Secret;
 pub struct Auth {
     ways: Vec<Way>,
     addresses: Vec<IpNet>,
+    challenge: Option<Challenge>,
     secrets: usize,
 }
 
@@ -58,6 +61,8 @@ pub enum Scheme {
     Bearer,
     /// A MAC made with the secret.
     Hmac(Box<Hmac>),
+    /// An Ed25519 signature; the secret is the sender's public key.
+    Ed25519(Box<Ed25519>),
 }
 
 /// Where a signature or a token stands, and how it reads there.
@@ -82,6 +87,45 @@ pub struct Hmac {
     pub signed: Vec<Template>,
     /// When it was signed.
     pub timestamp: Option<SignedTime>,
+}
+
+/// A signature with the sender's private key.
+#[derive(Clone, Debug)]
+pub struct Ed25519 {
+    /// Where the signature stands.
+    pub signature: Shown,
+    /// What is signed: the first whose names are all there.
+    pub signed: Vec<Template>,
+    /// When it was signed.
+    pub timestamp: Option<SignedTime>,
+}
+
+/// What every signature has, whatever made it.
+#[derive(Clone, Copy, Debug)]
+pub struct Signing<'a> {
+    /// The hashes that may be behind it; none for Ed25519.
+    pub algorithms: &'a [Algorithm],
+    /// Where it stands.
+    pub signature: &'a Shown,
+    /// What is signed.
+    pub signed: &'a [Template],
+    /// When it was signed.
+    pub timestamp: Option<&'a SignedTime>,
+}
+
+/// What a way is worth, from nothing to all that a signature can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Worth {
+    /// Nobody is known.
+    Nothing,
+    /// Only where the request comes from is known.
+    Address,
+    /// The sender is known, the body may be anybody's.
+    Sender,
+    /// The body is the sender's, the moment is not.
+    Body,
+    /// The body and the moment are the sender's.
+    BodyAndTime,
 }
 
 /// A timestamp that the signature covers.
@@ -150,26 +194,54 @@ impl Auth {
         self.secrets
     }
 
-    /// What an operator should know about the worth of it, one line each.
-    pub fn advice(&self) -> Vec<String> {
-        let mut advice = Vec::new();
-        for way in &self.ways {
-            match &way.scheme {
-                Scheme::None if self.addresses.is_empty() => advice.push(
-                    "scheme none: anybody who finds this address can post; no sender is known"
-                        .to_owned(),
-                ),
-                Scheme::None => advice.push(
-                    "scheme none: only the sender's address is checked, the body is not covered"
-                        .to_owned(),
-                ),
-                scheme if !scheme.covers_body() => advice.push(format!(
-                    "{way}: the sender is known, the body is not covered"
-                )),
-                _ => {}
-            }
+    /// What a sender may ask to be answered.
+    pub fn challenge(&self) -> Option<&Challenge> {
+        self.challenge.as_ref()
+    }
+
+    /// One of the secrets that a way uses, by its number from 1.
+    pub fn secret(&self, number: usize) -> Option<&Secret> {
+        let mut keys = self.ways.iter().flat_map(|way| &way.keys);
+        keys.find(|key| key.number == number).map(|key| &key.secret)
+    }
+
+    /// What a way of these is worth.
+    pub fn worth(&self, way: &Way) -> Worth {
+        let timed = || {
+            way.scheme
+                .signing()
+                .is_some_and(|signing| signing.timestamp.is_some())
+        };
+        match &way.scheme {
+            Scheme::None if self.addresses.is_empty() => Worth::Nothing,
+            Scheme::None => Worth::Address,
+            scheme if !scheme.covers_body() => Worth::Sender,
+            _ if timed() => Worth::BodyAndTime,
+            _ => Worth::Body,
         }
-        advice
+    }
+
+    /// What an operator should know about the worth of it, one line for each way that does not cover the body.
+    pub fn advice(&self) -> Vec<String> {
+        let worth = |way: &Way| (way.to_string(), self.worth(way));
+        let weak = |(_, worth): &(String, Worth)| *worth < Worth::Body;
+        let ways = self.ways.iter().map(worth).filter(weak);
+        ways.map(|(way, worth)| format!("{way}: {worth}")).collect()
+    }
+}
+
+/// For people: `the sender is known, the body is not covered`.
+impl fmt::Display for Worth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Worth::Nothing => "anybody who finds this address can post; no sender is known",
+            Worth::Address => "only the sender's address is checked, the body is not covered",
+            Worth::Sender => "the sender is known, the body is not covered",
+            Worth::Body => {
+                "the sender is known and the body is covered; no time is signed, so a copied request can be sent again"
+            }
+            Worth::BodyAndTime => "the sender is known, the body and the time are covered",
+        })
     }
 }
 
@@ -179,12 +251,26 @@ impl Way {
         match &self.scheme {
             Scheme::Token(shown) => &shown.places,
             Scheme::Hmac(hmac) => &hmac.signature.places,
+            Scheme::Ed25519(ed25519) => &ed25519.signature.places,
             Scheme::None | Scheme::Basic | Scheme::Bearer => &[],
         }
     }
 }
 
 impl Scheme {
+    /// Whether a proof of this scheme may stand at the place.
+    fn looks_at(&self, place: &Place) -> bool {
+        match self {
+            Scheme::None => false,
+            Scheme::Basic | Scheme::Bearer => {
+                matches!(place, Place::Header(name) if *name == http::header::AUTHORIZATION)
+            }
+            Scheme::Token(shown) => shown.places.contains(place),
+            Scheme::Hmac(hmac) => hmac.signature.places.contains(place),
+            Scheme::Ed25519(ed25519) => ed25519.signature.places.contains(place),
+        }
+    }
+
     /// Whether a change of the body would be noticed.
     pub fn covers_body(&self) -> bool {
         let covers = |piece: &Piece<Holds>| match piece {
@@ -193,12 +279,28 @@ impl Scheme {
             Piece::Name(Holds::At(Place::Form(field))) => field == "payload",
             _ => false,
         };
+        self.signing().is_some_and(|signing| {
+            let mut templates = signing.signed.iter();
+            templates.all(|signed| signed.pieces().iter().any(covers))
+        })
+    }
+
+    /// What a signature of this scheme is made of; `None` where nothing is signed.
+    pub fn signing(&self) -> Option<Signing<'_>> {
         match self {
-            Scheme::Hmac(hmac) => hmac
-                .signed
-                .iter()
-                .all(|signed| signed.pieces().iter().any(covers)),
-            Scheme::None | Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => false,
+            Scheme::Hmac(hmac) => Some(Signing {
+                algorithms: &hmac.algorithms,
+                signature: &hmac.signature,
+                signed: &hmac.signed,
+                timestamp: hmac.timestamp.as_ref(),
+            }),
+            Scheme::Ed25519(ed25519) => Some(Signing {
+                algorithms: &[],
+                signature: &ed25519.signature,
+                signed: &ed25519.signed,
+                timestamp: ed25519.timestamp.as_ref(),
+            }),
+            Scheme::None | Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => None,
         }
     }
 }
@@ -215,6 +317,7 @@ impl fmt::Display for Way {
                 let names: Vec<String> = hmac.algorithms.iter().map(Algorithm::to_string).collect();
                 f.write_str(&names.join(" or "))?;
             }
+            Scheme::Ed25519(_) => f.write_str("ed25519")?,
         }
         for (n, place) in self.places().iter().enumerate() {
             write!(f, "{}{place}", if n == 0 { " in " } else { " or " })?;

@@ -83,10 +83,10 @@ const HELD_NAMES: [(&str, Holds); 7] = [
 ];
 
 /// A part and the bytes it takes.
-type Placed<'t> = (Range<usize>, Piece<&'t str>);
+pub(super) type Placed<'t> = (Range<usize>, Piece<&'t str>);
 
 /// Cuts a text at its names. A `{` before anything but a letter is text.
-fn cut(text: &str) -> Result<Vec<Placed<'_>>, Flaw> {
+pub(super) fn cut(text: &str) -> Result<Vec<Placed<'_>>, Flaw> {
     let mut pieces: Vec<Placed<'_>> = Vec::new();
     let mut from = 0;
     let mut seen = 0;
@@ -111,7 +111,11 @@ fn cut(text: &str) -> Result<Vec<Placed<'_>>, Flaw> {
     Ok(pieces)
 }
 
-fn unknown<'a>(span: Range<usize>, name: &str, known: impl Iterator<Item = &'a str>) -> Flaw {
+pub(super) fn unknown<'a>(
+    span: Range<usize>,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Flaw {
     let known: Vec<&str> = known.collect();
     let flaw = Flaw::new(span, format!("unknown name `{{{name}}}`"));
     match nearest(name, known.iter().copied()) {

@@ -107,12 +107,54 @@ fn a_wrong_scheme_names_the_nearest_right_one() {
 }
 
 #[test]
-fn what_is_not_supported_yet_says_so() {
-    says("scheme = \"ed25519\"", "\"ed25519\"", "not supported yet");
+fn an_ed25519_key_has_32_bytes_and_is_read_not_built() {
+    let with = |key: &str| {
+        format!(
+            "scheme = \"ed25519\"\nsignature = \"header:x\"\nformat = \"{{hex}}\"\nkey = \"{key}\""
+        )
+    };
+    let hex = with("{hex}");
+    assert!(compiled(&hex, &[&"0a".repeat(32)]).is_ok());
+    assert!(compiled(&with("{secret}"), &[&"k".repeat(32)]).is_ok());
+    for secret in [&"0a".repeat(31), &"0a".repeat(33), &"0a".repeat(64), "0a"] {
+        let mistakes = compiled(&hex, &[secret]).unwrap_err();
+        assert_eq!(mistakes[0].at, At::Secret(0));
+        let help = mistakes[0].flaw.help.as_deref().unwrap();
+        assert!(help.contains("an Ed25519 key has 32 bytes"), "{help}");
+    }
+    says(&with("a{secret}"), "\"a{secret}\"", "not built but read");
+    says(&with("fixed"), "\"fixed\"", "not built but read");
+    let algorithm = hex.replace("\"{hex}\"\nkey", "\"{algorithm}={hex}\"\nkey");
+    says(&algorithm, "{algorithm}", "unknown name `{algorithm}`");
     says(
-        &format!("{SIGNED}challenge = {{ from = \"query:c\", answer = \"{{challenge}}\" }}"),
-        "{ from = \"query:c\", answer = \"{challenge}\" }",
-        "challenges are not supported yet",
+        "scheme = [\"ed25519\", \"hmac-sha256\"]\nsignature = \"header:x\"\nformat = \"{hex}\"",
+        "\"hmac-sha256\"",
+        "only hmac schemes",
+    );
+    says(
+        "scheme = \"ed25519\"\nformat = \"{hex}\"",
+        "",
+        "`signature` is missing",
+    );
+}
+
+#[test]
+fn each_way_says_what_it_is_worth() {
+    let worth = |declared: &str, secrets: &[&str]| -> Vec<Worth> {
+        let auth = compiled(declared, secrets).unwrap();
+        auth.ways().iter().map(|way| auth.worth(way)).collect()
+    };
+    let timed = format!(
+        "{SIGNED}signed = \"{{timestamp}}{{body}}\"\ntimestamp = {{ from = \"header:t\", within = \"5m\" }}\notherwise = {{ scheme = \"bearer\" }}"
+    );
+    assert_eq!(worth(&timed, &["x"]), [Worth::BodyAndTime, Worth::Sender]);
+    assert_eq!(worth(SIGNED, &["x"]), [Worth::Body]);
+    assert_eq!(worth("scheme = \"none\"", &[]), [Worth::Nothing]);
+    let none = "scheme = \"none\"\naddresses = \"::1/128\"";
+    assert_eq!(worth(none, &[]), [Worth::Address]);
+    assert_eq!(
+        Worth::Body.to_string(),
+        "the sender is known and the body is covered; no time is signed, so a copied request can be sent again"
     );
 }
 

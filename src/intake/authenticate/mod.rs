@@ -4,10 +4,13 @@
 //! and what is signed is taken as received, before any parsing.
 
 mod build;
+mod challenge;
 pub mod diagnose;
+mod ed25519;
 mod find;
 mod mac;
 mod read;
+mod redact;
 mod refusal;
 mod sign;
 mod take_out;
@@ -16,10 +19,14 @@ mod tests;
 
 use std::borrow::Cow;
 
-use crate::bridge::auth::{Algorithm, Auth, Hmac, Key, KeyForm, Place, Scheme, Shown, Way};
+use crate::bridge::auth::{
+    Algorithm, Auth, Challenge, Key, KeyForm, Place, Scheme, Shown, Signing, Way,
+};
 use crate::intake::{Authentic, Request};
 use crate::model::Timestamp;
 
+pub use challenge::answer_anybody;
+pub use redact::redact;
 pub use refusal::{Missing, Refusal};
 pub use sign::{Unsigned, chosen, prepare, sign, sign_with};
 
@@ -28,42 +35,74 @@ use find::find;
 
 /// Believes a request or says why not. The values that show the sender's secret are taken out of what is handed on.
 pub fn authenticate(auth: &Auth, request: Request, now: Timestamp) -> Result<Authentic, Refusal> {
-    if !auth.addresses().is_empty() {
-        let peer = request.peer.map(|peer| peer.to_canonical());
-        let allowed = |peer| auth.addresses().iter().any(|net| net.contains(&peer));
-        if !peer.is_some_and(allowed) {
-            return Err(Refusal::Address);
-        }
-    }
+    check_address(auth, &request)?;
     for way in auth.ways() {
-        if let Some(proven) = prove(way, &request, now)? {
-            let by = match proven {
-                Proven::Nothing => way.to_string(),
-                Proven::By { what, number } => {
-                    format!("{what}, secret {number} of {}", auth.secrets())
-                }
-            };
-            return Ok(Authentic {
-                request: take_out::take_out(auth, request),
-                by,
-            });
+        let Some(proven) = prove(way, &request, now)? else {
+            continue;
+        };
+        if auth.challenge().is_some_and(Challenge::is_signed) && proven.is_plain {
+            return Err(Refusal::AsChallenged);
         }
+        let by = match proven.secret {
+            Some(number) => format!("{}, secret {number} of {}", proven.what, auth.secrets()),
+            None => proven.what,
+        };
+        let challenge = challenge::find_answer(auth, &request)?;
+        return Ok(Authentic {
+            request: take_out::take_out(auth, request),
+            by,
+            secret: proven.secret,
+            signed_at: proven.signed_at,
+            challenge,
+        });
     }
     let places = auth.ways().iter().flat_map(where_it_looks).collect();
     Err(Refusal::Absent(Missing(places)))
 }
 
-enum Proven {
-    /// Nothing was asked.
-    Nothing,
-    /// The secret with this number, counted from 1.
-    By { what: String, number: usize },
+/// Whether the request comes from where the bridge allows.
+fn check_address(auth: &Auth, request: &Request) -> Result<(), Refusal> {
+    if auth.addresses().is_empty() {
+        return Ok(());
+    }
+    let peer = request.peer.map(|peer| peer.to_canonical());
+    let allowed = |peer| auth.addresses().iter().any(|net| net.contains(&peer));
+    match peer.is_some_and(allowed) {
+        true => Ok(()),
+        false => Err(Refusal::Address),
+    }
+}
+
+/// What one way has shown.
+#[derive(Default)]
+struct Proven {
+    /// How, for people.
+    what: String,
+    /// The number of the secret, counted from 1; `None` where nothing was asked.
+    secret: Option<usize>,
+    /// The timestamp that was signed together with the body.
+    signed_at: Option<String>,
+    /// Whether a signed challenge could have been made of what was signed.
+    is_plain: bool,
+}
+
+impl Proven {
+    fn by(what: impl Into<String>, number: usize) -> Proven {
+        Proven {
+            what: what.into(),
+            secret: Some(number),
+            ..Proven::default()
+        }
+    }
 }
 
 /// Asks one way. `None` when nothing stands at its place, so that the next one is asked.
 fn prove(way: &Way, request: &Request, now: Timestamp) -> Result<Option<Proven>, Refusal> {
     match &way.scheme {
-        Scheme::None => Ok(Some(Proven::Nothing)),
+        Scheme::None => Ok(Some(Proven {
+            what: way.to_string(),
+            ..Proven::default()
+        })),
         Scheme::Token(shown) => {
             let Some((place, values)) = first_present(shown, request)? else {
                 return Ok(None);
@@ -71,8 +110,7 @@ fn prove(way: &Way, request: &Request, now: Timestamp) -> Result<Option<Proven>,
             let read = read::read(shown, place, &values, &[])?;
             let tokens = read.proofs.iter().map(|proof| proof.bytes.as_slice());
             let number = matching(way, &tokens.collect::<Vec<_>>(), "token")?;
-            let what = format!("token in {place}");
-            Ok(Some(Proven::By { what, number }))
+            Ok(Some(Proven::by(format!("token in {place}"), number)))
         }
         Scheme::Basic => read::credentials(request, "basic")?
             .map(|credentials| {
@@ -82,23 +120,18 @@ fn prove(way: &Way, request: &Request, now: Timestamp) -> Result<Option<Proven>,
                 };
                 let credentials = read::basic(credentials).ok_or_else(place)?;
                 let number = matching(way, &[&credentials], "basic credential")?;
-                let what = "basic".to_owned();
-                Ok(Proven::By { what, number })
+                Ok(Proven::by("basic", number))
             })
             .transpose(),
         Scheme::Bearer => read::credentials(request, "bearer")?
             .map(|token| {
                 let number = matching(way, &[token], "bearer token")?;
-                let what = "bearer".to_owned();
-                Ok(Proven::By { what, number })
+                Ok(Proven::by("bearer", number))
             })
             .transpose(),
-        Scheme::Hmac(hmac) => {
-            let Some((place, values)) = first_present(&hmac.signature, request)? else {
-                return Ok(None);
-            };
-            prove_mac(way, hmac, request, now, place, &values).map(Some)
-        }
+        Scheme::Hmac(_) | Scheme::Ed25519(_) => way.scheme.signing().map_or(Ok(None), |signing| {
+            prove_signature(way, signing, request, now)
+        }),
     }
 }
 
@@ -127,17 +160,19 @@ fn some_secret(way: &Way) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn prove_mac(
+/// Asks a way that signs.
+fn prove_signature(
     way: &Way,
-    hmac: &Hmac,
+    signing: Signing<'_>,
     request: &Request,
     now: Timestamp,
-    place: &Place,
-    values: &[Cow<'_, [u8]>],
-) -> Result<Proven, Refusal> {
+) -> Result<Option<Proven>, Refusal> {
+    let Some((place, values)) = first_present(signing.signature, request)? else {
+        return Ok(None);
+    };
     some_secret(way)?;
-    let read = read::read(&hmac.signature, place, values, &hmac.algorithms)?;
-    let time = match &hmac.timestamp {
+    let read = read::read(signing.signature, place, &values, signing.algorithms)?;
+    let time = match signing.timestamp {
         Some(rule) => Some(read::time(rule, request, read.timestamp.as_deref(), now)?),
         None => None,
     };
@@ -149,23 +184,16 @@ fn prove_mac(
     };
     for key in &way.keys {
         facts.secret = key.secret.expose();
-        let message = build::first_whole(&hmac.signed, &facts)?;
+        let message = build::first_whole(signing.signed, &facts)?;
         let keyed = key_bytes(key, &facts)?;
-        let mut made: Vec<(Algorithm, Vec<u8>)> = Vec::new();
-        for proof in &read.proofs {
-            let algorithm = proof.algorithm.unwrap_or(hmac.algorithms[0]);
-            if !made.iter().any(|(known, _)| *known == algorithm) {
-                made.push((algorithm, mac::mac(algorithm, &keyed, &message)));
-            }
-            let fits = |(known, mac): &(Algorithm, Vec<u8>)| {
-                *known == algorithm && mac::equal(mac, &proof.bytes)
-            };
-            if made.iter().any(fits) {
-                return Ok(Proven::By {
-                    what: format!("{algorithm} in {place}"),
-                    number: key.number,
-                });
-            }
+        if let Some(name) = name_of_fit(signing, &read.proofs, &keyed, &message) {
+            let covered = way.scheme.covers_body();
+            let text = |time: &Cow<'_, [u8]>| String::from_utf8_lossy(time).into_owned();
+            return Ok(Some(Proven {
+                signed_at: time.as_ref().filter(|_| covered).map(text),
+                is_plain: challenge::is_plain(&message),
+                ..Proven::by(format!("{name} in {place}"), key.number)
+            }));
         }
     }
     Err(Refusal::Mismatch {
@@ -174,7 +202,36 @@ fn prove_mac(
     })
 }
 
-/// The bytes that key the MAC: the first form whose names are all there.
+/// What made one of the proofs with this key: `hmac-sha256`; `None` when nothing did.
+fn name_of_fit(
+    signing: Signing<'_>,
+    proofs: &[read::Proof],
+    key: &[u8],
+    message: &[Cow<'_, [u8]>],
+) -> Option<String> {
+    let Some(default) = signing.algorithms.first() else {
+        let message = ed25519::whole(message);
+        let fits = |proof: &read::Proof| ed25519::verify(key, &message, &proof.bytes);
+        return proofs.iter().any(fits).then(|| "ed25519".to_owned());
+    };
+    // One message and one key give one MAC, however many signatures are there to try.
+    let mut made: Vec<(Algorithm, Vec<u8>)> = Vec::new();
+    for proof in proofs {
+        let algorithm = proof.algorithm.unwrap_or(*default);
+        if !made.iter().any(|(known, _)| *known == algorithm) {
+            made.push((algorithm, mac::mac(algorithm, key, message)));
+        }
+        let fits = |(known, mac): &(Algorithm, Vec<u8>)| {
+            *known == algorithm && mac::equal(mac, &proof.bytes)
+        };
+        if made.iter().any(fits) {
+            return Some(algorithm.to_string());
+        }
+    }
+    None
+}
+
+/// The bytes that key the MAC, or the public key: the first form whose names are all there.
 fn key_bytes<'k>(key: &'k Key, facts: &Facts<'_>) -> Result<Cow<'k, [u8]>, Refusal> {
     let mut missing = None;
     for form in &key.forms {

@@ -52,6 +52,28 @@ pub enum Refusal {
     /// None of the bridge's secrets is made for the way that the request takes.
     #[error("no secret of this bridge is made for {0}")]
     NoSecret(String),
+    /// A challenge that anybody may have answered is short and plain.
+    #[error("{0} is not a challenge that anybody may have answered")]
+    NoChallenge(String),
+    /// The signature holds, but this bridge signs such texts for whoever asks.
+    #[error("what is signed could be the answer to a challenge")]
+    AsChallenged,
+}
+
+impl Refusal {
+    /// The kind of it in one word, for counting.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Refusal::Address => "address",
+            Refusal::Absent(_) => "missing",
+            Refusal::Repeated(_) => "repeated",
+            Refusal::NotAText(_) | Refusal::Unreadable { .. } => "unreadable",
+            Refusal::NoTime(_) | Refusal::Time { .. } => "time",
+            Refusal::Mismatch { .. } => "mismatch",
+            Refusal::NoSecret(_) => "no_secret",
+            Refusal::NoChallenge(_) | Refusal::AsChallenged => "challenge",
+        }
+    }
 }
 
 /// The places where nothing stands.

@@ -22,6 +22,9 @@ pub enum Unsigned {
     /// No secret is made for any way of the bridge.
     #[error("the bridge has no secret to sign with")]
     NoSecret,
+    /// Only the sender has the private key.
+    #[error("only the sender can sign: the bridge has its public key")]
+    PublicKey,
     /// Something that is signed is not in the request.
     #[error("cannot sign: {0}")]
     Incomplete(String),
@@ -58,6 +61,7 @@ pub fn sign_with(
             put(request, &shown.places[0], &token)
         }
         Scheme::Hmac(hmac) => signed(hmac, key, request, now),
+        Scheme::Ed25519(_) => Err(Unsigned::PublicKey),
     }
 }
 
@@ -72,10 +76,9 @@ pub fn chosen(auth: &Auth, number: Option<usize>) -> Option<(&Way, &Key)> {
 pub fn prepare(auth: &Auth, request: Request) -> Request {
     let mut request = take_out::take_out(auth, request);
     for way in auth.ways() {
-        let Scheme::Hmac(hmac) = &way.scheme else {
-            continue;
-        };
-        match hmac.timestamp.as_ref().and_then(|rule| rule.from.as_ref()) {
+        let signing = way.scheme.signing();
+        let rule = signing.and_then(|signing| signing.timestamp);
+        match rule.and_then(|rule| rule.from.as_ref()) {
             Some(Place::Header(name)) => {
                 request.headers.remove(name);
             }

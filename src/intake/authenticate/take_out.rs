@@ -11,7 +11,7 @@ use crate::intake::{Request, form};
 
 /// Words in the name of a header that shows a secret. Senders copy signatures into headers that the bridge does not
 /// name: GitHub adds SHA-1 beside SHA-256, Gitea signs under five names.
-const TELLING: [&str; 5] = ["signature", "sign", "token", "secret", "password"];
+pub(super) const TELLING: [&str; 5] = ["signature", "sign", "token", "secret", "password"];
 
 /// Empties the places of all the bridge's ways, not only of the one that decided: a sender may show its token beside the
 /// signature.

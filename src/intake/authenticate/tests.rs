@@ -7,8 +7,11 @@ use super::*;
 use crate::bridge::auth::{Encoding, Mistake};
 use crate::model::Secret;
 
+mod challenges;
 mod decided;
+mod key_pair;
 mod properties;
+mod redacted;
 mod rules;
 mod taken_out;
 

@@ -59,31 +59,48 @@ impl Keep {
     /// The event that this one repeats. The latest counts: a reminder is the first of its own retries.
     fn find_first(&self, db: &Connection) -> rusqlite::Result<Option<First>> {
         let event = &self.new.event;
-        let same = db
+        let read = |row: &rusqlite::Row<'_>| {
+            let first = First {
+                number: row.get(0)?,
+                routed: row.get(1)?,
+            };
+            Ok((first, moment(row.get(2)?)))
+        };
+        let mut same = db
             .prepare_cached(
                 "SELECT number, routed, received FROM event WHERE bridge = ?1 AND id = ?2 AND body_hash = ?3
                  ORDER BY number DESC LIMIT 1",
             )?
             .query_row(
                 params![event.bridge, event.id.as_str(), self.body_hash],
-                |row| {
-                    let first = First {
-                        number: row.get(0)?,
-                        routed: row.get(1)?,
-                    };
-                    Ok((first, moment(row.get(2)?)))
-                },
+                read,
             )
             .optional()?;
+        if let (EventId::Signed(id), None) = (&event.id, &same) {
+            // Signed anew: the ids of the same body begin alike and end with their times.
+            let (body, _) = id.split_once('.').unwrap_or((id, ""));
+            same = db
+                .prepare_cached(
+                    "SELECT number, routed, received FROM event
+                     WHERE bridge = ?1 AND id > ?2 || '.' AND id < ?2 || '/' AND body_hash = ?3
+                     ORDER BY number DESC LIMIT 1",
+                )?
+                .query_row(params![event.bridge, body, self.body_hash], read)
+                .optional()?
+                .filter(|(_, received)| self.is_near(*received));
+        }
         Ok(match (&event.id, same) {
             (_, None) => None,
-            (EventId::Sender(_), Some((first, _))) => Some(first),
-            // Two that came at nearly the same time may be kept in the other order.
-            (EventId::Body(_), Some((first, received))) => {
-                let between = event.received.duration_since(received).unsigned_abs();
-                (between < RETRY_WINDOW).then_some(first)
-            }
+            (EventId::Sender(_) | EventId::Signed(_), Some((first, _))) => Some(first),
+            (EventId::Body(_), Some((first, received))) => self.is_near(received).then_some(first),
         })
+    }
+
+    /// Whether the event came within a retry's time of another. Two that came at nearly the same time may be kept in the
+    /// other order.
+    fn is_near(&self, received: Timestamp) -> bool {
+        let between = self.new.event.received.duration_since(received);
+        between.unsigned_abs() < RETRY_WINDOW
     }
 
     fn warn_of_another_body(&self, db: &Connection) -> rusqlite::Result<()> {
@@ -116,7 +133,7 @@ impl Keep {
             event.id.as_str(),
             match event.id {
                 EventId::Sender(_) => "sender",
-                EventId::Body(_) => "body",
+                EventId::Body(_) | EventId::Signed(_) => "body",
             },
             self.body_hash,
             event.kind,

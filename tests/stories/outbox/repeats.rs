@@ -227,3 +227,30 @@ pub async fn an_event_that_is_silent_by_choice_stays_silent_when_it_comes_again(
     assert_eq!(kept, nothing);
     assert_eq!(outbox.counts().await.unwrap().unrouted, 0);
 }
+
+pub async fn the_same_body_signed_at_the_same_time_is_one_event_and_signed_anew_it_may_be_news(
+    engine: &mut dyn Engine,
+) {
+    let (clock, lever) = clock();
+    let outbox = engine.open(&clock);
+    let signed = |time: &str| {
+        let mut signed = event("", "body", &clock);
+        signed.id = EventId::Signed(format!("digest.{time}"));
+        new(signed, vec![])
+    };
+    let is_new = |kept: Result<Kept, OutboxError>| matches!(kept, Ok(Kept::New { .. }));
+
+    assert!(is_new(outbox.keep(signed("1")).await));
+    lever.advance(Duration::from_secs(59));
+    assert!(!is_new(outbox.keep(signed("60")).await), "a retry");
+    lever.advance(Duration::from_secs(2));
+    assert!(is_new(outbox.keep(signed("62")).await), "a reminder");
+
+    outbox.close().await.unwrap();
+    lever.advance(Duration::from_secs(240));
+    let outbox = engine.open(&clock);
+    for time in ["1", "62"] {
+        assert!(!is_new(outbox.keep(signed(time)).await), "a copy of {time}");
+    }
+    assert!(is_new(outbox.keep(signed("302")).await));
+}

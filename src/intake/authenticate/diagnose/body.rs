@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::json::{ESCAPES, Escapes, LAYOUTS, Tree};
 use super::{Attempt, Surroundings, Tried};
-use crate::bridge::auth::{Encoding, Holds, Scheme};
+use crate::bridge::auth::{Encoding, Holds, Template};
 use crate::intake::form;
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -14,10 +14,9 @@ type Other = (&'static str, String, Vec<u8>);
 
 /// The request with every other body that may have been signed.
 pub(super) fn tries(attempt: &Attempt, surroundings: &Surroundings<'_>) -> Vec<Tried> {
-    let Scheme::Hmac(hmac) = &attempt.way.scheme else {
-        return Vec::new();
-    };
-    if !hmac.signed.iter().any(|signed| signed.holds(&Holds::Body)) {
+    let signing = attempt.way.scheme.signing();
+    let of_body = |signed: &Template| signed.holds(&Holds::Body);
+    if !signing.is_some_and(|signing| signing.signed.iter().any(of_body)) {
         return Vec::new();
     }
     let body = &attempt.request.body[..];

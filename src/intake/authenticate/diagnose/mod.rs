@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 
 use super::{Refusal, authenticate, first_present, prove};
-use crate::bridge::auth::{Auth, Scheme, Way};
+use crate::bridge::auth::{Auth, Place, Scheme, SignedTime, Template, Way};
 use crate::bridge::{Bridge, RuleBook};
 use crate::intake::Request;
 use crate::model::Timestamp;
@@ -334,15 +334,23 @@ fn unpack(mut request: Request) -> (Request, Option<Bytes>) {
 
 /// Whether something is signed, so that the body and what stands around it matter.
 fn is_signed(attempt: &Attempt) -> bool {
-    matches!(attempt.way.scheme, Scheme::Hmac(_))
+    attempt.way.scheme.signing().is_some()
+}
+
+/// What is signed and when, to be changed; `None` where nothing is.
+fn signed_and_when(way: &mut Way) -> Option<(&mut Vec<Template>, &mut Option<SignedTime>)> {
+    match &mut way.scheme {
+        Scheme::Hmac(hmac) => Some((&mut hmac.signed, &mut hmac.timestamp)),
+        Scheme::Ed25519(ed25519) => Some((&mut ed25519.signed, &mut ed25519.timestamp)),
+        Scheme::None | Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => None,
+    }
 }
 
 /// What stands at the way's place, as text.
-fn shown_value(attempt: &Attempt) -> Option<(crate::bridge::auth::Place, Vec<String>)> {
+fn shown_value(attempt: &Attempt) -> Option<(Place, Vec<String>)> {
     let shown = match &attempt.way.scheme {
-        Scheme::Hmac(hmac) => &hmac.signature,
         Scheme::Token(shown) => shown,
-        _ => return None,
+        scheme => scheme.signing()?.signature,
     };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     match first_present(shown, &attempt.request) {

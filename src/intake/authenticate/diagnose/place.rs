@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::words::Cause;
 use super::{Attempt, Surroundings, Tried, reading, shown_value};
-use crate::bridge::auth::{Place, Scheme, undo_percent};
+use crate::bridge::auth::{Place, Scheme, Signing, undo_percent};
 use crate::intake::Request;
 use crate::intake::authenticate::find::{query, undo};
 use crate::intake::authenticate::{sign, take_out};
@@ -63,31 +63,11 @@ fn elsewhere(attempt: &Attempt) -> Vec<Tried> {
         if attempt.way.places().contains(&place) {
             continue;
         }
+        if let Some(signing) = attempt.way.scheme.signing() {
+            let found = reading::find(&value, signing.signature);
+            tried.extend(found.iter().filter_map(|found| signed(attempt, signing, &place, found)));
+        }
         match &attempt.way.scheme {
-            Scheme::Hmac(hmac) => {
-                for found in reading::find(&value, &hmac.signature) {
-                    let algorithm = reading::algorithm_of(&found.bytes);
-                    let request = reading::as_declared(hmac, &found).and_then(|text| {
-                        replace(&attempt.request, hmac.signature.places.first()?, &text)
-                    });
-                    let (Some(request), Some(algorithm)) = (request, algorithm) else {
-                        continue;
-                    };
-                    let mut attempt = Attempt {
-                        request,
-                        ..attempt.clone()
-                    };
-                    let mut detail = place.to_string();
-                    if let (Scheme::Hmac(hmac), false) = (
-                        &mut attempt.way.scheme,
-                        hmac.algorithms.contains(&algorithm),
-                    ) {
-                        hmac.algorithms = vec![algorithm];
-                        detail = format!("{detail}, made with {}", algorithm.word());
-                    }
-                    tried.push(Tried::of("other-place", detail, attempt));
-                }
-            }
             Scheme::Token(shown) => {
                 let token = value.rsplit(' ').next().unwrap_or_default();
                 let text = reading::as_token(shown, token);
@@ -107,6 +87,27 @@ fn elsewhere(attempt: &Attempt) -> Vec<Tried> {
         }
     }
     tried
+}
+
+/// A signature from another place, with the hash that its length tells.
+fn signed(
+    attempt: &Attempt,
+    signing: Signing<'_>,
+    place: &Place,
+    found: &reading::Found,
+) -> Option<Tried> {
+    let text = reading::as_declared(signing, found)?;
+    let algorithm = reading::algorithm_of(&found.bytes)?;
+    let request = replace(&attempt.request, signing.signature.places.first()?, &text)?;
+    let mut attempt = Attempt { request, ..attempt.clone() };
+    let mut detail = place.to_string();
+    if let (Scheme::Hmac(hmac), false) =
+        (&mut attempt.way.scheme, signing.algorithms.contains(&algorithm))
+    {
+        hmac.algorithms = vec![algorithm];
+        detail = format!("{detail}, made with {}", algorithm.word());
+    }
+    Some(Tried::of("other-place", detail, attempt))
 }
 
 fn moved(attempt: &Attempt, place: &Place, request: Option<Request>) -> Option<Tried> {

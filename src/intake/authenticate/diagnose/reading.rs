@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 use super::words::Cause;
 use super::{Attempt, Surroundings, Tried, place, shown_value};
-use crate::bridge::auth::{Algorithm, Encoding, Hmac, Piece, Reads, Scheme, Shown, undo_percent};
+use crate::bridge::auth::{Algorithm, Encoding, Hmac, Piece, Reads, Scheme, Shown, Signing, undo_percent};
 use crate::intake::authenticate::build::{self, Facts};
 use crate::intake::authenticate::sign::{Unsigned, written};
 use crate::intake::authenticate::{key_bytes, mac, read};
@@ -47,38 +47,27 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
         return Vec::new();
     };
     let mut tried = Vec::new();
+    let with = |value: Option<Vec<u8>>, causes: Vec<Cause>| {
+        let request = place::replace(&attempt.request, &place, &value?)?;
+        let attempt = Attempt {
+            request,
+            ..attempt.clone()
+        };
+        Some(Tried { causes, attempt })
+    };
     for value in &values {
-        match &attempt.way.scheme {
-            Scheme::Hmac(hmac) => {
-                for found in find(value, &hmac.signature) {
-                    let request = as_declared(hmac, &found)
-                        .and_then(|text| place::replace(&attempt.request, &place, &text));
-                    if let (Some(request), false) = (request, found.causes.is_empty()) {
-                        let attempt = Attempt {
-                            request,
-                            ..attempt.clone()
-                        };
-                        tried.push(Tried {
-                            causes: found.causes,
-                            attempt,
-                        });
-                    }
-                }
+        if let Scheme::Token(shown) = &attempt.way.scheme {
+            let token = value.split_once(' ').map(|(_, token)| token.trim());
+            let token = token.and_then(|token| as_token(shown, token));
+            tried.extend(with(token, vec![Cause::proven("token-prefix", "")]));
+        }
+        let Some(signing) = attempt.way.scheme.signing() else {
+            continue;
+        };
+        for found in find(value, signing.signature) {
+            if !found.causes.is_empty() {
+                tried.extend(with(as_declared(signing, &found), found.causes));
             }
-            Scheme::Token(shown) => {
-                let token = value.split_once(' ').map(|(_, token)| token.trim());
-                let token = token.and_then(|token| as_token(shown, token));
-                let request =
-                    token.and_then(|text| place::replace(&attempt.request, &place, &text));
-                if let Some(request) = request {
-                    let attempt = Attempt {
-                        request,
-                        ..attempt.clone()
-                    };
-                    tried.push(Tried::of("token-prefix", "", attempt));
-                }
-            }
-            _ => {}
         }
     }
     tried
@@ -217,13 +206,13 @@ fn time_in(value: &str) -> Option<String> {
 }
 
 /// The signature as the bridge's first format writes it.
-pub(super) fn as_declared(hmac: &Hmac, found: &Found) -> Option<Vec<u8>> {
+pub(super) fn as_declared(signing: Signing<'_>, found: &Found) -> Option<Vec<u8>> {
     let by_length = algorithm_of(&found.bytes);
-    let chosen = by_length.filter(|algorithm| hmac.algorithms.contains(algorithm));
-    let chosen = chosen.or(hmac.algorithms.first().copied())?;
-    let filled = written(&hmac.signature, |name| match name {
+    let chosen = by_length.filter(|algorithm| signing.algorithms.contains(algorithm));
+    let chosen = chosen.or(signing.algorithms.first().copied());
+    let filled = written(signing.signature, |name| match name {
         Reads::Signature(encoding) => Ok(encoding.encode(&found.bytes).into_bytes()),
-        Reads::Algorithm => Ok(chosen.word().as_bytes().to_vec()),
+        Reads::Algorithm => Ok(chosen.map_or("", Algorithm::word).as_bytes().to_vec()),
         Reads::Timestamp => match &found.timestamp {
             Some(time) => Ok(time.clone().into_bytes()),
             None => Err(Unsigned::NoSecret),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::HOST;
 
 use super::words::Cause;
-use super::{Attempt, Refusal, Surroundings, Tried};
+use super::{Attempt, Refusal, Surroundings, Tried, signed_and_when};
 use crate::bridge::auth::{Hmac, Holds, KeyForm, Piece, Place, Scheme, SignedTime, Template, Unit};
 use crate::intake::form;
 
@@ -107,10 +107,8 @@ fn with_rule(
     change: impl FnOnce(&mut SignedTime),
 ) -> Option<(SignedTime, Attempt)> {
     let mut attempt = attempt.clone();
-    let Scheme::Hmac(hmac) = &mut attempt.way.scheme else {
-        return None;
-    };
-    let rule = hmac.timestamp.as_mut()?;
+    let (_, timestamp) = signed_and_when(&mut attempt.way)?;
+    let rule = timestamp.as_mut()?;
     let asked = rule.clone();
     change(rule);
     Some((asked, attempt))
@@ -118,16 +116,19 @@ fn with_rule(
 
 /// Everything else that may have been signed.
 pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
-    let Scheme::Hmac(hmac) = &attempt.way.scheme else {
+    let Some(declared) = attempt.way.scheme.signing() else {
         return Vec::new();
     };
-    let mut tried = swapped(attempt, hmac);
-    tried.extend(of_forms(attempt, hmac));
-    for pattern in patterns(attempt, hmac) {
+    let mut tried = match &attempt.way.scheme {
+        Scheme::Hmac(hmac) => swapped(attempt, hmac),
+        _ => Vec::new(),
+    };
+    tried.extend(of_forms(attempt, declared.signed));
+    for pattern in patterns(attempt, declared.timestamp.is_some()) {
         let Ok(template) = Template::compile(&pattern) else {
             continue; // a name in the host of a request that is no host
         };
-        if !hmac.signed.contains(&template) {
+        if !declared.signed.contains(&template) {
             let detail = format!("`{}`", pattern.replace('\n', "\\n"));
             tried.push(Tried::of(
                 "signed-pattern",
@@ -141,17 +142,17 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
 
 fn signing(attempt: &Attempt, template: Template) -> Attempt {
     let mut attempt = attempt.clone();
-    if let Scheme::Hmac(hmac) = &mut attempt.way.scheme {
+    if let Some((signed, timestamp)) = signed_and_when(&mut attempt.way) {
         if !template.holds(&Holds::Timestamp) {
-            hmac.timestamp = None;
+            *timestamp = None;
         }
-        hmac.signed = vec![template];
+        *signed = vec![template];
     }
     attempt
 }
 
 /// The patterns with what this request has of a time, an id and a host.
-fn patterns(attempt: &Attempt, hmac: &Hmac) -> Vec<String> {
+fn patterns(attempt: &Attempt, is_timed: bool) -> Vec<String> {
     let headers = &attempt.request.headers;
     let named = |words: &[&str]| -> Vec<String> {
         let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
@@ -161,9 +162,9 @@ fn patterns(attempt: &Attempt, hmac: &Hmac) -> Vec<String> {
             .map(|name| format!("{{header:{name}}}"))
             .collect()
     };
-    let times = match hmac.timestamp {
-        Some(_) => vec!["{timestamp}".to_owned()],
-        None => named(&["timestamp", "time", "date"]),
+    let times = match is_timed {
+        true => vec!["{timestamp}".to_owned()],
+        false => named(&["timestamp", "time", "date"]),
     };
     let ids = named(&["id", "delivery", "nonce"]);
     let hosts = [headers.get(HOST), headers.get("x-forwarded-host")];
@@ -193,7 +194,7 @@ fn patterns(attempt: &Attempt, hmac: &Hmac) -> Vec<String> {
 }
 
 /// A field in place of the form, and the form in place of its field.
-fn of_forms(attempt: &Attempt, hmac: &Hmac) -> Vec<Tried> {
+fn of_forms(attempt: &Attempt, signed: &[Template]) -> Vec<Tried> {
     let Some(fields) = form::fields(&attempt.request.body) else {
         return Vec::new();
     };
@@ -202,14 +203,14 @@ fn of_forms(attempt: &Attempt, hmac: &Hmac) -> Vec<Tried> {
         template.pieces().iter().any(form)
     };
     let mut tried = Vec::new();
-    if hmac.signed.iter().any(in_field) {
+    if signed.iter().any(in_field) {
         let attempt = signing(attempt, Template::of(Holds::Body));
         tried.push(Tried::of("whole-form", "", attempt));
     }
     for (name, _) in fields.take(FIELDS) {
         let name = String::from_utf8_lossy(&form::decode(name)).into_owned();
         let template = Template::of(Holds::At(Place::Form(name)));
-        if !hmac.signed.contains(&template) {
+        if !signed.contains(&template) {
             tried.push(Tried::of("form-field", "", signing(attempt, template)));
         }
     }

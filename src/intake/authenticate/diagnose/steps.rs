@@ -4,10 +4,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Refusal, Scene};
-use crate::bridge::auth::{Auth, Hmac, Holds, Key, KeyForm, Scheme, Shown, Template, Way};
+use crate::bridge::auth::{Auth, Holds, Key, KeyForm, Scheme, Shown, Signing, Template, Way};
 use crate::intake::Request;
 use crate::intake::authenticate::build::{self, Facts};
-use crate::intake::authenticate::{first_present, key_bytes, mac, prove, read, where_it_looks};
+use crate::intake::authenticate::{first_present, key_bytes, prove, read, where_it_looks};
 use crate::model::Timestamp;
 
 /// One thing that was looked at.
@@ -60,8 +60,10 @@ pub(super) fn steps(scene: &Scene<'_>, request: &Request, now: Timestamp) -> Vec
         }
         match &way.scheme {
             Scheme::None => steps.push(Step::told("place", "nothing is asked: scheme none")),
-            Scheme::Hmac(hmac) => of_signature(scene, way, hmac, request, now, &mut steps),
-            _ => of_token(scene, way, request, now, &mut steps, &looked),
+            scheme => match scheme.signing() {
+                Some(signing) => of_signature(scene, way, signing, request, now, &mut steps),
+                None => of_token(scene, way, request, now, &mut steps, &looked),
+            },
         }
         break;
     }
@@ -81,9 +83,7 @@ fn of_token(
     match prove(way, request, now) {
         Ok(_) | Err(Refusal::Mismatch { .. }) => {
             for key in &way.keys {
-                let mut alone = way.clone();
-                alone.keys.retain(|other| other.number == key.number);
-                let ok = matches!(prove(&alone, request, now), Ok(Some(_)));
+                let ok = fits_alone(way, key, request, now);
                 let verdict = if ok {
                     "is what was shown"
                 } else {
@@ -103,12 +103,12 @@ fn of_token(
 fn of_signature(
     scene: &Scene<'_>,
     way: &Way,
-    hmac: &Hmac,
+    signing: Signing<'_>,
     request: &Request,
     now: Timestamp,
     steps: &mut Vec<Step>,
 ) {
-    let (place, values) = match first_present(&hmac.signature, request) {
+    let (place, values) = match first_present(signing.signature, request) {
         Ok(Some(present)) => present,
         Ok(None) => return,
         Err(refusal) => return steps.push(Step::asked("place", false, refusal.to_string())),
@@ -118,7 +118,7 @@ fn of_signature(
         true,
         format!("the signature stands in {place}"),
     ));
-    let read = match read::read(&hmac.signature, place, &values, &hmac.algorithms) {
+    let read = match read::read(signing.signature, place, &values, signing.algorithms) {
         Ok(read) => read,
         Err(refusal) => return steps.push(Step::asked("format", false, refusal.to_string())),
     };
@@ -131,20 +131,20 @@ fn of_signature(
         1 => "a signature".to_owned(),
         count => format!("{count} signatures"),
     };
-    let asked: Vec<&str> = hmac
-        .algorithms
-        .iter()
-        .map(|algorithm| algorithm.word())
-        .collect();
+    let asked: Vec<&str> = signing.algorithms.iter().map(|algorithm| algorithm.word()).collect();
+    let asked = match &asked[..] {
+        [] => "ed25519".to_owned(),
+        asked => asked.join(" or "),
+    };
     let says = format!(
         "it reads like `{}`: {count} of {}; {} is asked",
-        format_of(&hmac.signature),
+        format_of(signing.signature),
         lengths.join(", "),
-        asked.join(" or "),
+        asked,
     );
     steps.push(Step::asked("format", true, says));
     let mut timestamp = None;
-    if let Some(rule) = &hmac.timestamp {
+    if let Some(rule) = signing.timestamp {
         match read::time(rule, request, read.timestamp.as_deref(), now) {
             Ok(text) => {
                 let says = format!("{} is near enough to {now}", String::from_utf8_lossy(&text));
@@ -161,22 +161,18 @@ fn of_signature(
             headers: read.headers.as_deref(),
             secret: key.secret.expose(),
         };
-        let message = match build::first_whole(&hmac.signed, &facts) {
+        let message = match build::first_whole(signing.signed, &facts) {
             Ok(message) => message.concat(),
             Err(refusal) => return steps.push(Step::asked("signed", false, refusal.to_string())),
         };
         if !steps.iter().any(|step| step.step == "signed") {
-            steps.push(Step::told("signed", signed(&hmac.signed, &facts, &message)));
+            steps.push(Step::told("signed", signed(signing.signed, &facts, &message)));
         }
         let keyed = match key_bytes(key, &facts) {
             Ok(keyed) => keyed,
             Err(refusal) => return steps.push(Step::asked("secret", false, refusal.to_string())),
         };
-        let fits = read.proofs.iter().any(|proof| {
-            let algorithm = proof.algorithm.or(hmac.algorithms.first().copied());
-            let mac = algorithm.map(|algorithm| mac::mac(algorithm, &keyed, &[&message]));
-            mac.is_some_and(|mac| mac::equal(&mac, &proof.bytes))
-        });
+        let fits = fits_alone(way, key, request, now);
         let verdict = if fits {
             "made this signature"
         } else {
@@ -193,6 +189,13 @@ fn of_signature(
             break;
         }
     }
+}
+
+/// Whether this secret alone would do.
+fn fits_alone(way: &Way, key: &Key, request: &Request, now: Timestamp) -> bool {
+    let mut alone = way.clone();
+    alone.keys.retain(|other| other.number == key.number);
+    matches!(prove(&alone, request, now), Ok(Some(_)))
 }
 
 /// What is signed, as the bridge declares it. Where the secret is in it a digest would let a short one be guessed.
