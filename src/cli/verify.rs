@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Everywhere;
 use super::subject::{Subject, read_request, whole_book};
 use crate::bridge::template::harmless;
-use crate::intake::authenticate::diagnose::{Cause, Diagnosis, Scene, Step, diagnose};
+use crate::intake::authenticate::diagnose::{Cause, Diagnosis, Scene, Step, diagnose, received_at};
 use crate::model::{Clock, Timestamp};
 
 /// The arguments of `verify`.
@@ -21,12 +21,12 @@ use crate::model::{Clock, Timestamp};
 pub struct Args {
     /// The bridge that the request was sent to
     bridge: String,
-    /// The request as HTTP text (request line, headers, an empty line, body); `-` is standard input
+    /// The request as HTTP text (request line, headers, an empty line, body), such as one that the service refused and kept; `-` is standard input
     file: String,
     /// A header more, `Name: value`; it replaces one of the file
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
-    /// The moment at which it arrived, RFC 3339 [default: now]
+    /// The moment at which it arrived, RFC 3339 [default: when the service kept it, otherwise now]
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
     /// A secret for a bridge that has none: env:NAME or file:/path
@@ -80,9 +80,10 @@ pub fn run(everywhere: &Everywhere, args: &Args) -> ExitCode {
 }
 
 fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Diagnosis> {
-    let now = args.now.unwrap_or_else(|| Clock::system().now());
     let subject = Subject::find(everywhere, &args.bridge, args.secret.as_deref())?;
     let request = read_request(&args.bridge, &args.file, &args.headers)?;
+    let now = args.now.or_else(|| received_at(&request));
+    let now = now.unwrap_or_else(|| Clock::system().now());
     let book = whole_book(&subject.loaded)?;
     let mut scene = Scene::of(book, &subject.bridge).context("the bridge is no door")?;
     let secrets = subject.bridge.secrets.iter();

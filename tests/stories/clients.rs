@@ -74,7 +74,26 @@ signed    = "{timestamp}\n{secret}"
 timestamp = { from = "query:timestamp", unit = "ms", within = "1h" }
 "#;
 
-const CLIENTS: [Client; 5] = [
+const DISCORD: &str = r#"
+scheme    = "ed25519"
+signature = "header:x-signature-ed25519"
+format    = "{hex}"
+signed    = "{timestamp}{body}"
+timestamp = { from = "header:x-signature-timestamp", within = "5m" }
+key       = "{hex}"
+"#;
+
+const CLIENTS: [Client; 6] = [
+    // The key pair of RFC 8032, section 7.1, test 1.
+    Client {
+        library: "tweetnacl",
+        script: "sign.mjs",
+        auth: DISCORD,
+        secret: "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        public: Some("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"),
+        other: "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        covers_body: true,
+    },
     Client {
         library: "standardwebhooks",
         script: "sign.mjs",

@@ -276,3 +276,49 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
         assert!(said.contains(complaint), "{arguments:?}: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_service_refused_and_kept_is_explained() {
+    let keep = "keep_refused = 5\n";
+    let github = format!("{keep}{GITHUB}");
+    let bearer = format!("{keep}{BEARER}");
+    let stage = Stage::set(&[("github", &github), ("bearer", &bearer)]).await;
+    let service = serve(&stage).await;
+    let hub = "sha256=2d1b0a1b3c4d5e6f708192a3b4c5d6e7f8091a2b";
+
+    for (bridge, name, value, cause) in [
+        ("github", "x-hub-signature-256", hub, "no-cause-found"),
+        (
+            "bearer",
+            "authorization",
+            "Bearer \"user:t0ken-1\"",
+            "secret-quotes",
+        ),
+    ] {
+        let request = stage.client.post(service.hook(bridge));
+        let request = request.body("{\"title\":\"x\"}").header(name, value);
+        let request = request.header("content-type", "application/json");
+        assert_eq!(request.send().await.unwrap().status(), 401);
+
+        let folder = stage.path("openim-bridge.db.refused").join(bridge);
+        let file = crate::stage::eventually("the refused request", || {
+            let mut kept = std::fs::read_dir(&folder).ok()?;
+            kept.next()?.ok().map(|entry| entry.path())
+        });
+        let file = file.await;
+        let arguments = ["verify", bridge, file.to_str().unwrap(), "--json"];
+        let told = run(&stage, &arguments).await;
+
+        assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
+        let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let causes = report["causes"].as_array().unwrap();
+        assert!(
+            causes.iter().any(|found| found["id"] == cause),
+            "{report:#}"
+        );
+        assert!(
+            causes.iter().all(|found| found["proven"] == false),
+            "{report:#}"
+        );
+    }
+}

@@ -65,7 +65,11 @@ fn elsewhere(attempt: &Attempt) -> Vec<Tried> {
         }
         if let Some(signing) = attempt.way.scheme.signing() {
             let found = reading::find(&value, signing.signature);
-            tried.extend(found.iter().filter_map(|found| signed(attempt, signing, &place, found)));
+            tried.extend(
+                found
+                    .iter()
+                    .filter_map(|found| signed(attempt, signing, &place, found)),
+            );
         }
         match &attempt.way.scheme {
             Scheme::Token(shown) => {
@@ -99,11 +103,15 @@ fn signed(
     let text = reading::as_declared(signing, found)?;
     let algorithm = reading::algorithm_of(&found.bytes)?;
     let request = replace(&attempt.request, signing.signature.places.first()?, &text)?;
-    let mut attempt = Attempt { request, ..attempt.clone() };
+    let mut attempt = Attempt {
+        request,
+        ..attempt.clone()
+    };
     let mut detail = place.to_string();
-    if let (Scheme::Hmac(hmac), false) =
-        (&mut attempt.way.scheme, signing.algorithms.contains(&algorithm))
-    {
+    if let (Scheme::Hmac(hmac), false) = (
+        &mut attempt.way.scheme,
+        signing.algorithms.contains(&algorithm),
+    ) {
         hmac.algorithms = vec![algorithm];
         detail = format!("{detail}, made with {}", algorithm.word());
     }

@@ -5,7 +5,9 @@ use sha2::{Digest, Sha256, Sha512};
 
 use super::words::Cause;
 use super::{Attempt, Surroundings, Tried, place, shown_value};
-use crate::bridge::auth::{Algorithm, Encoding, Hmac, Piece, Reads, Scheme, Shown, Signing, undo_percent};
+use crate::bridge::auth::{
+    Algorithm, Encoding, Hmac, Piece, Reads, Scheme, Shown, Signing, undo_percent,
+};
 use crate::intake::authenticate::build::{self, Facts};
 use crate::intake::authenticate::sign::{Unsigned, written};
 use crate::intake::authenticate::{key_bytes, mac, read};

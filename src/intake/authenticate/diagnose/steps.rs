@@ -131,7 +131,11 @@ fn of_signature(
         1 => "a signature".to_owned(),
         count => format!("{count} signatures"),
     };
-    let asked: Vec<&str> = signing.algorithms.iter().map(|algorithm| algorithm.word()).collect();
+    let asked: Vec<&str> = signing
+        .algorithms
+        .iter()
+        .map(|algorithm| algorithm.word())
+        .collect();
     let asked = match &asked[..] {
         [] => "ed25519".to_owned(),
         asked => asked.join(" or "),
@@ -166,7 +170,10 @@ fn of_signature(
             Err(refusal) => return steps.push(Step::asked("signed", false, refusal.to_string())),
         };
         if !steps.iter().any(|step| step.step == "signed") {
-            steps.push(Step::told("signed", signed(signing.signed, &facts, &message)));
+            steps.push(Step::told(
+                "signed",
+                signed(signing.signed, &facts, &message),
+            ));
         }
         let keyed = match key_bytes(key, &facts) {
             Ok(keyed) => keyed,

@@ -331,6 +331,16 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "name that place in `[auth]`, or set the sender as the bridge expects it",
     ),
     (
+        "masked",
+        "the service masked what was shown before it kept the request, so only its shape can be compared",
+        "for certainty save the request at the sender",
+    ),
+    (
+        "masked-alike",
+        "what was shown has the shape of the secret, and yet is another one",
+        "set the secret again at the sender: it has the old one, or another of the same kind",
+    ),
+    (
         "no-cause-found",
         "no known mistake explains it",
         "most likely the secret is another one, or the body was changed on the way: set the secret again at both ends, and compare the lengths above with the sender's",
