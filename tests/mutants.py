@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,34 +132,37 @@ def passes(program, scratch, number):
         ran = subprocess.run([program, "-q", *FILTERS], cwd=scratch, env=environment, capture_output=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         return False
+    if number == 0 and ran.returncode:
+        print(ran.stdout.decode(errors="replace")[-4000:])
     return ran.returncode == 0
 
 
 def main():
     wanted = [int(number) for number in sys.argv[1:]] or range(1, len(MUTANTS) + 1)
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder) / "copy"
-        files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-        for name in filter(None, files.decode().split("\0")):
-            if (ROOT / name).is_file():
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, scratch / name)
-        lost = mutate(scratch)
-        if lost:
-            sys.exit("mend the list of mutants:\n" + "\n".join(lost))
-        with open(scratch / "src/lib.rs", "a") as library:
-            library.write(SWITCH)
-        program = build(scratch)
-        if not passes(program, scratch, 0):
-            sys.exit("the tests fail without a mutant")
-        survivors = []
-        for number in wanted:
-            survives = passes(program, scratch, number)
-            print(f"{number:3} {'SURVIVES' if survives else 'noticed '} {MUTANTS[number - 1][0]}", flush=True)
-            if survives:
-                survivors.append(number)
-        print(f"{len(list(wanted)) - len(survivors)} of {len(list(wanted))} noticed")
-        sys.exit(1 if survivors else 0)
+    # Always the same folder, so that a second run builds only what has changed.
+    scratch = ROOT / "target/mutants"
+    shutil.rmtree(scratch, ignore_errors=True)
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, files.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, scratch / name)
+    lost = mutate(scratch)
+    if lost:
+        sys.exit("mend the list of mutants:\n" + "\n".join(lost))
+    with open(scratch / "src/lib.rs", "a") as library:
+        library.write(SWITCH)
+    program = build(scratch)
+    if not passes(program, scratch, 0):
+        sys.exit("the tests fail without a mutant")
+    survivors = []
+    for number in wanted:
+        survives = passes(program, scratch, number)
+        print(f"{number:3} {'SURVIVES' if survives else 'noticed '} {MUTANTS[number - 1][0]}", flush=True)
+        if survives:
+            survivors.append(number)
+    print(f"{len(list(wanted)) - len(survivors)} of {len(list(wanted))} noticed")
+    sys.exit(1 if survivors else 0)
 
 
 if __name__ == "__main__":

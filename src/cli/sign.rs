@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
+use http::header::CONTENT_ENCODING;
 
 use super::Everywhere;
 use super::check::base_address;
@@ -11,7 +12,8 @@ use super::post_line::signed_line;
 use super::subject::{Subject, read_request};
 use crate::bridge::auth::Scheme;
 use crate::intake::Request;
-use crate::intake::authenticate::{prepare, sign_with};
+use crate::intake::authenticate::diagnose::unpack;
+use crate::intake::authenticate::{Unsigned, prepare, sign_with};
 use crate::model::{Clock, Timestamp};
 
 /// The arguments of `sign`.
@@ -42,7 +44,8 @@ pub fn run(everywhere: &Everywhere, args: &Args) -> ExitCode {
         Ok(text) => text,
         Err(error) => {
             super::say_error(&error);
-            return ExitCode::from(2);
+            let refused = error.downcast_ref::<Unsigned>().is_some();
+            return ExitCode::from(if refused { 1 } else { 2 });
         }
     };
     // Bytes, not words: who saves them signs and sends the same.
@@ -62,7 +65,9 @@ fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Vec<u8>> {
     let subject = Subject::find(everywhere, &args.bridge, args.secret.as_deref())?;
     let auth = subject.auth()?;
     let request = read_request(&args.bridge, &args.file, &args.headers)?;
-    let is_body = request_is_body(&args.bridge, &args.file, &request);
+    // The door unpacks before it verifies.
+    let (mut request, _) = unpack(request);
+    request.headers.remove(CONTENT_ENCODING);
     let request = prepare(auth, addressed(request, &args.bridge));
     let open = |scheme: &Scheme| matches!(scheme, Scheme::None);
     if auth.ways().iter().all(|way| open(&way.scheme)) {
@@ -76,6 +81,7 @@ fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Vec<u8>> {
         return Ok(signed.to_text());
     }
     let base = base_address(subject.loaded.settings.as_ref());
+    let is_body = file_is_body(&args.bridge, &args.file, &signed);
     let file = is_body.then_some(args.file.as_str());
     let line = signed_line(
         &subject.bridge,
@@ -105,7 +111,7 @@ fn addressed(mut request: Request, bridge: &str) -> Request {
 }
 
 /// Whether the file is the body and nothing else, so that a line can send the file itself.
-fn request_is_body(bridge: &str, file: &str, request: &Request) -> bool {
+fn file_is_body(bridge: &str, file: &str, request: &Request) -> bool {
     let only_body =
         |text: &[u8]| Request::from_text(bridge, text).is_ok_and(|read| read.body == text);
     file != "-" && std::fs::read(file).is_ok_and(|text| only_body(&text) && request.body == text)

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Everywhere;
@@ -81,6 +81,11 @@ pub fn run(everywhere: &Everywhere, args: &Args) -> ExitCode {
 
 fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Diagnosis> {
     let subject = Subject::find(everywhere, &args.bridge, args.secret.as_deref())?;
+    if let (Some(secret), Some(_)) = (&args.secret, subject.number) {
+        bail!(
+            "the bridge has secrets of its own, and all of them are tried: leave `--secret {secret}` out"
+        );
+    }
     let request = read_request(&args.bridge, &args.file, &args.headers)?;
     let now = args.now.or_else(|| received_at(&request));
     let now = now.unwrap_or_else(|| Clock::system().now());

@@ -229,10 +229,17 @@ async fn no_secret_and_no_right_signature_is_ever_printed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
-    let stage = Stage::set(&[]).await;
+    let with_id = TIMED.replace("{timestamp}.", "{header:webhook-id}.{timestamp}.");
+    let stage = Stage::set(&[("timed", &with_id)]).await;
+    stage.write("old.secret", "old-secret");
     stage.write("payload.json", BODY);
     let payload = stage.path("payload.json");
     let payload = payload.to_str().unwrap();
+
+    let incomplete = run(&stage, &["sign", "timed", payload]).await;
+    assert_eq!(incomplete.status.code(), Some(1));
+    let said = text(&incomplete.stderr);
+    assert!(said.contains("header webhook-id is missing"), "{said}");
 
     let signed = run(&stage, &["sign", "github", payload, "--secret", "env:NEW"]).await;
     assert!(signed.status.success(), "{}", text(&signed.stderr));
@@ -260,6 +267,14 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
         (
             vec!["sign", "github", payload, "--secret", "env:NOWHERE"],
             "no variable `NOWHERE`",
+        ),
+        (
+            vec!["verify", "timed", payload, "--secret", "2"],
+            "all of them are tried",
+        ),
+        (
+            vec!["sign", "timed", payload, "--secret", "3"],
+            "none of the secrets of `timed`",
         ),
         (
             vec!["sign", "nobody", payload],

@@ -20,6 +20,9 @@ pub const DINGTALK: &str = "SECtestsecret";
 pub const BEARER: &str = "t0ken-0f-grafana";
 pub const BASIC: &str = "jenkins:pa55word";
 pub const TOKEN: &str = "glpat-1234567890";
+/// The key pair of RFC 8032, section 7.1, test 1.
+const DISCORD_SEED: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+pub const DISCORD: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 /// As a careless `echo secret > file; export S=$(...)` leaves them.
 pub const NEWLINE: &str = "ends-with-newline\n";
 pub const QUOTES: &str = "\"in-quotes\"";
@@ -27,7 +30,12 @@ pub const BLANKS: &str = " blanks-around ";
 pub const PERCENT: &str = "a%2Fb c";
 
 /// The operator's bridges: name, where its secret stands, `[auth]`.
-pub const BRIDGES: [(&str, &str, &str); 15] = [
+pub const BRIDGES: [(&str, &str, &str); 16] = [
+    (
+        "discord",
+        "env:DISCORD_KEY",
+        "scheme = \"ed25519\"\nsignature = \"header:x-signature-ed25519\"\nformat = \"{hex}\"\nsigned = \"{timestamp}{body}\"\ntimestamp = { from = \"header:x-signature-timestamp\", within = \"5m\" }\nkey = \"{hex}\"",
+    ),
     ("github", "env:GITHUB_SECRET", HUB),
     ("newline", "env:NEWLINE_SECRET", HUB),
     ("quotes", "env:QUOTES_SECRET", HUB),
@@ -76,7 +84,8 @@ pub const BRIDGES: [(&str, &str, &str); 15] = [
 const HUB: &str = "scheme = \"hmac-sha256\"\nsignature = \"header:x-hub-signature-256\"\nformat = \"sha256={hex}\"";
 
 /// The environment of the bridges; `NOWHERE` is not in it.
-pub const VARIABLES: [(&str, &str); 15] = [
+pub const VARIABLES: [(&str, &str); 16] = [
+    ("DISCORD_KEY", DISCORD),
     ("OPENIM_SECRET", "openIM123"),
     ("GITHUB_SECRET", GITHUB),
     ("NEWLINE_SECRET", NEWLINE),
@@ -226,6 +235,52 @@ fn packed(text: &str) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
+/// Signed with Ed25519 at `time`; `write` makes the header of the signature.
+fn discord(time: i64, signed: &str, write: impl Fn(&[u8]) -> String) -> Request {
+    let seed = hex::decode(DISCORD_SEED).unwrap();
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+    let value = write(pair.sign(signed.as_bytes()).as_ref());
+    let headers = [
+        ("x-signature-ed25519", value.as_str()),
+        ("x-signature-timestamp", &time.to_string()),
+    ];
+    post("discord", BODY, &headers)
+}
+
+fn of_public_keys() -> Vec<Mistake> {
+    let to_discord = |what, request, causes| wrong(what, request, "discord", causes);
+    let hex = |bytes: &[u8]| hex::encode(bytes);
+    let elsewhere = {
+        let mut request = discord(NOW, &format!("{NOW}{BODY}"), hex);
+        let value = request.headers.remove("x-signature-ed25519").unwrap();
+        request.headers.insert("x-signature", value);
+        request
+    };
+    vec![
+        to_discord(
+            "Ed25519 over the body alone",
+            discord(NOW, BODY, hex),
+            &["signed-pattern"],
+        ),
+        to_discord(
+            "Ed25519 over pretty JSON",
+            discord(NOW, &format!("{NOW}{PRETTY}"), hex),
+            &["body-reserialised"],
+        ),
+        to_discord(
+            "Ed25519 in base64",
+            discord(NOW, &format!("{NOW}{BODY}"), |bytes| STANDARD.encode(bytes)),
+            &["signature-encoding"],
+        ),
+        to_discord(
+            "Ed25519 of yesterday",
+            discord(NOW - 90_000, &format!("{}{BODY}", NOW - 90_000), hex),
+            &["clock"],
+        ),
+        to_discord("Ed25519 in another header", elsewhere, &["other-place"]),
+    ]
+}
+
 /// All of them.
 pub fn mistakes() -> Vec<Mistake> {
     let mut all = of_bodies();
@@ -233,6 +288,7 @@ pub fn mistakes() -> Vec<Mistake> {
     all.extend(of_signatures());
     all.extend(of_times_and_patterns());
     all.extend(of_tokens());
+    all.extend(of_public_keys());
     all.extend(twice_wrong());
     all
 }

@@ -305,7 +305,10 @@ impl Search<'_> {
                 return None;
             }
             let mut request = request.clone();
-            request.target = request.target.replacen(scene.bridge, name, 1);
+            let own = format!("/hooks/{}", scene.bridge);
+            if let Some(behind) = request.target.strip_prefix(&own) {
+                request.target = format!("/hooks/{name}{behind}");
+            }
             let way = auth.ways().iter().find(|way| {
                 self.tried += 1;
                 let attempt = Attempt {
@@ -331,7 +334,7 @@ impl Search<'_> {
 
 /// Undoes the content-encoding as the door does, and keeps the body as it was packed. A body that is not packed as its
 /// header says was unpacked before it was written down.
-fn unpack(mut request: Request) -> (Request, Option<Bytes>) {
+pub fn unpack(mut request: Request) -> (Request, Option<Bytes>) {
     let encoding = request.headers.get(CONTENT_ENCODING);
     let encoding = encoding.map(|value| value.as_bytes().to_ascii_lowercase());
     let packed = request.body.clone();
