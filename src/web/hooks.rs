@@ -279,7 +279,7 @@ impl Open {
     fn bring_through(
         &self,
         book: &RuleBook,
-        bridge: &Bridge,
+        bridge: &Arc<Bridge>,
         request: intake::Request,
         now: Timestamp,
     ) -> Came {

@@ -51,28 +51,29 @@ impl RefusedRequests {
     /// Writes a refused request in its own time. When the writer is busy, or there were many, it is left out.
     pub(super) fn keep(
         &self,
-        bridge: &Bridge,
+        bridge: &Arc<Bridge>,
         request: Request,
         refusal: &Refusal,
         now: Timestamp,
     ) {
-        let Some(auth) = &bridge.auth else { return };
         if self.pace.take(bridge.name.clone(), A_MINUTE, now).is_err() {
             return;
         }
         let Ok(turn) = self.writer.clone().try_acquire_owned() else {
             return;
         };
-        let text = told(redact(auth, request), refusal, now).to_text();
         let folder = self.folder.join(&bridge.name);
         let name = format!(
             "{}-{}.http",
             now.strftime("%Y%m%dT%H%M%S%.6fZ"),
             refusal.word()
         );
-        let most = bridge.keep_refused;
+        let (bridge, refusal) = (bridge.clone(), refusal.clone());
+        // Nobody waits for it, so nobody can tell how long it takes.
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = write(&folder, &name, &text, most) {
+            let Some(auth) = &bridge.auth else { return };
+            let text = told(redact(auth, request), &refusal, now).to_text();
+            if let Err(error) = write(&folder, &name, &text, bridge.keep_refused) {
                 tracing::warn!(%error, "a refused webhook could not be kept for a look");
             }
             drop(turn);

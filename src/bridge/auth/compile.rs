@@ -174,7 +174,8 @@ fn signature(reader: &mut Reader<'_>, algorithms: Vec<Algorithm>) -> Option<Rule
 
     let keyed = |template: &&Template| template.holds(&Holds::Secret);
     let whole = |template: &&Template| **template == Template::of(Holds::Secret);
-    if by_key_pair && !built.iter().all(whole) {
+    let built_key = by_key_pair && !built.iter().all(whole);
+    if built_key {
         let message = "a public key is not built but read: `{secret}`, `{hex}` or `{base64}`";
         let flaw = Flaw::new(reader.span("key"), message);
         reader.wrong("key", flaw);
@@ -207,7 +208,7 @@ fn signature(reader: &mut Reader<'_>, algorithms: Vec<Algorithm>) -> Option<Rule
         reader.wrong("signed", flaw);
     }
     let timestamp = timestamp(reader, in_format(Reads::Timestamp), &signed, &built);
-    if signed.is_empty() || keys.is_empty() {
+    if signed.is_empty() || keys.is_empty() || built_key {
         return None;
     }
     let signature = shown?;

@@ -83,7 +83,8 @@ pub fn prepare(auth: &Auth, request: Request) -> Request {
                 request.headers.remove(name);
             }
             Some(Place::Query(name)) => {
-                request.target = take_out::without_parameter(&request.target, name);
+                let named = |other: &[u8]| other == name.as_bytes();
+                request.target = take_out::without_parameters(&request.target, named);
             }
             Some(Place::Form(name)) => {
                 request.body = take_out::without_field(request.body, name);

@@ -9,8 +9,8 @@ use super::find::{query, undo};
 use crate::bridge::auth::{Auth, Place};
 use crate::intake::{Request, form};
 
-/// Words in the name of a header that shows a secret. Senders copy signatures into headers that the bridge does not
-/// name: GitHub adds SHA-1 beside SHA-256, Gitea signs under five names.
+/// Words in the name of a header or a parameter that shows a secret. Senders show them also where the bridge does not look:
+/// GitHub adds SHA-1 beside SHA-256, Gitea signs under five names, robots' addresses carry an `access_token`.
 pub(super) const TELLING: [&str; 5] = ["signature", "sign", "token", "secret", "password"];
 
 /// Empties the places of all the bridge's ways, not only of the one that decided: a sender may show its token beside the
@@ -25,10 +25,17 @@ pub(super) fn take_out(auth: &Auth, mut request: Request) -> Request {
     for name in headers {
         remove(&mut request.headers, &name);
     }
+    request.target = without_parameters(&request.target, |name| {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        name.split(['-', '_']).any(|word| TELLING.contains(&word))
+    });
     for place in auth.ways().iter().flat_map(|way| way.places()) {
         match place {
             Place::Header(name) => remove(&mut request.headers, name),
-            Place::Query(name) => request.target = without_parameter(&request.target, name),
+            Place::Query(name) => {
+                let named = |other: &[u8]| other == name.as_bytes();
+                request.target = without_parameters(&request.target, named);
+            }
             Place::Form(name) => request.body = without_field(request.body, name),
             Place::Body(pointer) => request.body = without_value(request.body, pointer.steps()),
             Place::Path => {
@@ -49,15 +56,13 @@ fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     while headers.remove(name).is_some() {}
 }
 
-pub(super) fn without_parameter(target: &str, name: &str) -> String {
+pub(super) fn without_parameters(target: &str, shows: impl Fn(&[u8]) -> bool) -> String {
     let Some((path, parameters)) = target.split_once('?') else {
         return target.to_owned();
     };
     let kept: Vec<&str> = parameters
         .split('&')
-        .filter(|parameter| {
-            !query(parameter.as_bytes()).any(|(key, _)| undo(key).as_ref() == name.as_bytes())
-        })
+        .filter(|parameter| !query(parameter.as_bytes()).any(|(key, _)| shows(&undo(key))))
         .collect();
     if kept.is_empty() {
         path.to_owned()

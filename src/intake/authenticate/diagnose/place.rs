@@ -46,7 +46,10 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
 pub(super) fn replace(request: &Request, place: &Place, value: &[u8]) -> Option<Request> {
     let mut request = request.clone();
     match place {
-        Place::Query(name) => request.target = take_out::without_parameter(&request.target, name),
+        Place::Query(name) => {
+            let named = |other: &[u8]| other == name.as_bytes();
+            request.target = take_out::without_parameters(&request.target, named);
+        }
         Place::Form(name) => {
             let body = std::mem::take(&mut request.body);
             request.body = take_out::without_field(body, name);

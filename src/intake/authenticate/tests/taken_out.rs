@@ -61,6 +61,21 @@ fn a_token_in_the_query_takes_its_question_mark_along() {
 }
 
 #[test]
+fn a_parameter_that_shows_a_secret_is_taken_out_wherever_the_bridge_looks() {
+    let github = auth(GITHUB, &["pepper"]);
+    let signature = format!("sha256={}", hex_sha256("pepper", "{}"));
+    let request = at(
+        post("{}"),
+        "/hooks/acme?title=a&access_token=sesame&Sign=sesame&api-secret=sesame&p%61ssword=sesame&design=b",
+    );
+    let request = with(request, &[("x-hub-signature-256", &signature)]);
+    assert_eq!(
+        accepted(&github, request).request.target,
+        "/hooks/acme?title=a&design=b"
+    );
+}
+
+#[test]
 fn a_path_that_does_not_end_as_it_should_is_dropped_whole() {
     let auth = auth("scheme = \"token\"\ntoken = \"path\"", &["sesame"]);
     let mut request = at(post(""), "/hooks/acme/sesame?a=1");
