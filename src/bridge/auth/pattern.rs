@@ -292,6 +292,12 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_without_names_is_the_whole_value() {
+        assert_eq!(pattern("v1").fit(b"v1"), Some(Vec::new()));
+        assert_eq!(pattern("v1").fit(b"v1x"), None);
+    }
+
+    #[test]
     fn a_base64_value_is_never_split_at_its_equals_signs() {
         let found = pattern("v1={base64}")
             .fit(b"v1=YQ==")
