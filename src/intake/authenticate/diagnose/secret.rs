@@ -2,6 +2,7 @@
 
 use super::{Attempt, Surroundings, Tried, is_signed};
 use crate::bridge::auth::{Encoding, Key, KeyForm, undo_percent};
+use crate::intake::authenticate::mac;
 use crate::model::Secret;
 
 /// A secret as the other end may have it.
@@ -190,7 +191,7 @@ pub(super) fn keys(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
 fn is_text(key: &Key) -> bool {
     let text = key.secret.expose();
     let form = key.forms.first();
-    matches!(form, Some(KeyForm::Fixed(bytes)) if bytes.expose() == text)
+    matches!(form, Some(KeyForm::Fixed(bytes)) if mac::equal(bytes.expose(), text))
 }
 
 /// How a text may be read as a key.
@@ -250,13 +251,14 @@ fn changed(attempt: &Attempt, change: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Opti
     let mut attempt = attempt.clone();
     attempt.way.keys.retain_mut(|key| {
         let old = key.secret.clone();
-        let Some(new) = change(old.expose()).filter(|new| new != old.expose()) else {
+        let Some(new) = change(old.expose()).filter(|new| !mac::equal(new, old.expose())) else {
             return false;
         };
         for form in &mut key.forms {
             if let KeyForm::Fixed(bytes) = form {
                 let read = |reading: &Reading| {
-                    reading.read(old.expose()).as_deref() == Some(bytes.expose())
+                    let key = reading.read(old.expose());
+                    key.is_some_and(|key| mac::equal(&key, bytes.expose()))
                 };
                 let reading = READINGS.into_iter().find(read);
                 let as_read = reading.and_then(|reading| reading.read(&new));

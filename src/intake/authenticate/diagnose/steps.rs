@@ -7,7 +7,7 @@ use super::{Refusal, Scene};
 use crate::bridge::auth::{Auth, Holds, Key, KeyForm, Scheme, Shown, Signing, Template, Way};
 use crate::intake::Request;
 use crate::intake::authenticate::build::{self, Facts};
-use crate::intake::authenticate::{first_present, key_bytes, prove, read, where_it_looks};
+use crate::intake::authenticate::{first_present, key_bytes, mac, prove, read, where_it_looks};
 use crate::model::Timestamp;
 
 /// One thing that was looked at.
@@ -187,7 +187,7 @@ fn of_signature(
         };
         let key_of = match key.forms.first() {
             Some(KeyForm::Built(template)) => format!(", the key is `{}`", shown(template)),
-            _ if keyed[..] == *key.secret.expose() => ", its text is the key".to_owned(),
+            _ if mac::equal(&keyed, key.secret.expose()) => ", its text is the key".to_owned(),
             _ => format!(", decoded to a key of {}", bytes(keyed.len())),
         };
         let says = format!("{}{key_of}: {verdict}", named(scene, key));
