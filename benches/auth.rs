@@ -45,7 +45,8 @@ fn main() {
         assert!(authenticate(auth, signed.clone(), now).is_ok());
         assert!(authenticate(auth, forged.clone(), now).is_err());
 
-        let [bare, verified, refused, whole] = fastest([
+        let [copy, bare, verified, refused, whole] = fastest([
+            &mut || drop(black_box(signed.clone())),
             &mut || {
                 black_box(bare(&signed));
             },
@@ -53,6 +54,8 @@ fn main() {
             &mut || drop(black_box(authenticate(auth, forged.clone(), now))),
             &mut || event(&book, bridge, &signed, now),
         ]);
+        // The verifier takes a request for itself: the copies that this bench makes of it are none of its work.
+        let (verified, refused, whole) = (verified - copy, refused - copy, whole - copy);
         println!(
             "| {name} | {bare:.2} µs | {verified:.2} µs | {:.2} | {refused:.2} µs | {whole:.1} µs | 1 : {:.1} |",
             verified / bare,
