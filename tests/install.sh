@@ -7,6 +7,7 @@ command -v cc >/dev/null || packages+=(build-essential)
 command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
 command -v curl >/dev/null || packages+=(curl)
 if ! command -v npm >/dev/null; then packages+=(nodejs npm); fi
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
 
 if [ ${#packages[@]} -gt 0 ]; then
   root=""
@@ -22,9 +23,17 @@ if [ ${#packages[@]} -gt 0 ]; then
   $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
 fi
 
-# A signer that nobody here wrote, for the test that lets it sign.
+# Clients that nobody here wrote, for the tests that let them sign: a few small packages, each version locked.
 signer="${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/signer"
-if [ ! -d "$signer/node_modules/@octokit/webhooks-methods" ]; then
-  mkdir -p "$signer"
-  npm install --silent --no-audit --no-fund --prefix "$signer" @octokit/webhooks-methods@6
+clients="$(dirname "$0")/signers"
+mkdir -p "$signer"
+if ! cmp -s "$clients/package-lock.json" "$signer/package-lock.json"; then
+  cp "$clients/package.json" "$clients/package-lock.json" "$signer/"
+  # What was installed halfway must not pass for done.
+  npm ci --silent --ignore-scripts --no-audit --no-fund --prefix "$signer" || { rm -f "$signer/package-lock.json"; exit 1; }
+fi
+if ! cmp -s "$clients/requirements.txt" "$signer/requirements.txt"; then
+  python3 -m venv "$signer/python"
+  "$signer/python/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$clients/requirements.txt"
+  cp "$clients/requirements.txt" "$signer/"
 fi

@@ -369,11 +369,18 @@ fn one_line(source: &str) -> String {
 
 /// Where senders reach a bridge.
 fn address(settings: &Settings, bridge: &Bridge) -> String {
+    format!("{}/hooks/{}", base_address(Some(settings)), bridge.name)
+}
+
+/// Where senders reach the door; without settings, where it listens by default.
+pub fn base_address(settings: Option<&Settings>) -> String {
+    let Some(settings) = settings else {
+        return "http://127.0.0.1:8080".to_owned();
+    };
     let listen = settings.door.listen;
-    let base = match &settings.door.public_url {
+    match &settings.door.public_url {
         Some(url) => url.clone(),
         None if listen.ip().is_unspecified() => format!("http://127.0.0.1:{}", listen.port()),
         None => format!("http://{listen}"),
-    };
-    format!("{base}/hooks/{}", bridge.name)
+    }
 }

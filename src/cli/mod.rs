@@ -15,7 +15,10 @@ mod running;
 mod sandbox;
 mod serve;
 pub mod setup;
+mod sign;
+mod subject;
 mod try_request;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -77,6 +80,10 @@ enum Command {
     Serve(serve::Args),
     /// Explain the steps on one request; nothing is kept or sent
     Try(try_request::Args),
+    /// Print a request as its sender would sign it, or a curl line that posts it
+    Sign(sign::Args),
+    /// Say why a signature holds or does not, and name the likely cause
+    Verify(verify::Args),
     /// Run the stand-in OpenIM alone
     Sandbox(sandbox::Args),
 }
@@ -98,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Find(args) => plain::find(everywhere, args),
         Command::Serve(args) => serve::run(everywhere, args),
         Command::Try(args) => try_request::run(everywhere, args),
+        Command::Sign(args) => sign::run(everywhere, &args),
+        Command::Verify(args) => verify::run(everywhere, &args),
         Command::Sandbox(args) => sandbox::run(args),
     }
 }

@@ -1,10 +1,12 @@
 //! A `curl` line that posts to a bridge as its sender would.
 
+use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use crate::bridge::auth::{Encoding, Hmac, Holds, KeyForm, Piece, Place, Reads, Scheme, Shown};
 use crate::bridge::{Bridge, shipped};
-use crate::intake::Request;
+use crate::intake::authenticate::chosen;
+use crate::intake::{Request, as_written};
 use crate::model::SecretRef;
 
 /// A line to paste that the door answers with 202. It holds no secret and nothing made from one, for it may end up in the log
@@ -20,12 +22,7 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
         .keys
         .first()
         .and_then(|key| bridge.secrets.get(key.number.checked_sub(1)?));
-    let secret = || {
-        Some(match reference? {
-            SecretRef::Env(name) => format!("${name}"),
-            SecretRef::File(path) => format!("$(cat {})", path.display()),
-        })
-    };
+    let secret = || Some(in_shell(reference?));
     let mut headers = vec!["'Content-Type: application/json'".to_owned()];
     let mut address = address.to_owned();
     let mut user = String::new();
@@ -35,15 +32,12 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
         Scheme::None => {}
         // Only the sender has the private key.
         Scheme::Ed25519(_) => return None,
-        Scheme::Bearer => headers.push(format!("\"Authorization: Bearer {}\"", secret()?)),
-        Scheme::Basic => user = format!(" -u \"{}\"", secret()?),
-        Scheme::Token(shown) => {
-            let token = as_shown(shown, &secret()?)?;
-            match shown.places.first()? {
-                Place::Header(name) => headers.push(format!("\"{name}: {token}\"")),
-                Place::Query(name) => address = format!("\"{address}?{name}={token}\""),
-                Place::Path => address = format!("\"{address}/{token}\""),
-                Place::Form(_) | Place::Body(_) => return None,
+        Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => {
+            let credential = Credential::of(&way.scheme, &secret()?)?;
+            headers.extend(credential.header);
+            user = credential.user;
+            if !credential.behind.is_empty() {
+                address = format!("\"{address}{}\"", credential.behind);
             }
         }
         Scheme::Hmac(hmac) => {
@@ -65,6 +59,182 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
         .map(|header| format!(" -H {header}"))
         .collect();
     Some(format!("curl -i {address}{user}{headers} -d '{body}'"))
+}
+
+/// A line to paste that posts `request` as its sender would. A signature stands in it as it is, for it fits this body and this
+/// moment only; a token does not: the line names its place, and the shell puts it in. `body` is the file that is the body.
+///
+/// # Errors
+/// Says what a line cannot hold.
+pub fn signed_line(
+    bridge: &Bridge,
+    number: Option<usize>,
+    request: &Request,
+    signed: &Request,
+    base: &str,
+    body: Option<&str>,
+) -> anyhow::Result<String> {
+    let auth = bridge.auth.as_ref().context("the bridge is no door")?;
+    let (way, key) = chosen(auth, number).context("the bridge has no secret to sign with")?;
+    let shows = matches!(
+        way.scheme,
+        Scheme::Token(_) | Scheme::Basic | Scheme::Bearer
+    );
+    let (request, credential) = match shows {
+        false => (signed, Credential::default()),
+        true => {
+            let reference = key
+                .number
+                .checked_sub(1)
+                .and_then(|at| bridge.secrets.get(at));
+            let reference = reference.context("nobody knows where the secret stands")?;
+            let credential = Credential::of(&way.scheme, &in_shell(reference));
+            let credential = credential.context(
+                "the secret stands in the body there, and a line should not hold it; without --curl the request is printed",
+            )?;
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+            if !credential.behind.is_empty() && !key.secret.expose().iter().all(plain) {
+                bail!(
+                    "the secret has characters that an address must escape, which a variable in a line cannot; without --curl the request is printed"
+                );
+            }
+            (request, credential)
+        }
+    };
+    let (path, query) = request
+        .target
+        .split_once('?')
+        .unwrap_or((&request.target, ""));
+    let mark = match (credential.behind.starts_with('?'), query) {
+        (_, "") => String::new(),
+        (false, query) => format!("?{query}"),
+        (true, query) => format!("&{query}"),
+    };
+    let address = match credential.behind.as_str() {
+        "" => quoted(&format!("{base}{path}{mark}")),
+        behind => {
+            let fixed = format!("{base}{path}");
+            if format!("{fixed}{mark}").contains(['"', '$', '`', '\\']) {
+                bail!(
+                    "the address has characters that a shell would read; without --curl the request is printed"
+                );
+            }
+            format!("\"{fixed}{behind}{mark}\"")
+        }
+    };
+    let mut parts = vec![format!("curl -i {address}{}", credential.user)];
+    if request.method != http::Method::POST {
+        parts.push(format!("-X {}", request.method));
+    }
+    parts.extend(
+        headers_of(request)?
+            .iter()
+            .map(|header| format!("-H {header}")),
+    );
+    parts.extend(credential.header.map(|header| format!("-H {header}")));
+    if let Some(body) = body_of(request, body)? {
+        parts.push(format!("--data-binary {body}"));
+    }
+    Ok(parts.join(" \\\n  "))
+}
+
+/// The headers as the shell takes them, and one that keeps curl from adding its own type.
+fn headers_of(request: &Request) -> anyhow::Result<Vec<String>> {
+    // curl writes these itself. A body at hand is unpacked.
+    const OWN: [&str; 6] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "content-encoding",
+        "expect",
+    ];
+    let mut headers = Vec::new();
+    for (name, value) in &request.headers {
+        if OWN.contains(&name.as_str()) {
+            continue;
+        }
+        let value = std::str::from_utf8(value.as_bytes());
+        let value = value
+            .with_context(|| format!("the header {name} is no UTF-8, which a line cannot hold"))?;
+        let name = as_written(name);
+        headers.push(match value {
+            "" => quoted(&format!("{name};")),
+            value => quoted(&format!("{name}: {value}")),
+        });
+    }
+    if !request.headers.contains_key(http::header::CONTENT_TYPE) {
+        headers.push("'Content-Type:'".to_owned());
+    }
+    Ok(headers)
+}
+
+/// The body as the shell takes it: itself where it is short text, otherwise the file that is the body.
+fn body_of(request: &Request, file: Option<&str>) -> anyhow::Result<Option<String>> {
+    /// Bytes of a body that a person still reads in a line.
+    const READABLE: usize = 4_000;
+    /// Linux takes 128 KiB for one argument, the quotes included.
+    const LONGEST: usize = 100_000;
+    let text = std::str::from_utf8(&request.body).ok();
+    let text = text.filter(|text| {
+        let plain = |c: char| c == '\n' || c == '\t' || !c.is_control();
+        text.chars().all(plain) && !text.starts_with('@')
+    });
+    Ok(match (text, file) {
+        (Some(""), _) if request.method != http::Method::POST => None,
+        (Some(text), _) if text.len() <= READABLE => Some(quoted(text)),
+        (_, Some(file)) => Some(quoted(&format!("@{file}"))),
+        (Some(text), None) if text.len() <= LONGEST => Some(quoted(text)),
+        _ => bail!(
+            "the body is too long or no plain text, which a line cannot hold; without --curl the request is printed"
+        ),
+    })
+}
+
+/// What shows a secret that the shell puts in, for texts in double quotes.
+#[derive(Default)]
+struct Credential {
+    header: Option<String>,
+    /// Behind the path of the address: `?key=$TOKEN` or `/$TOKEN`.
+    behind: String,
+    user: String,
+}
+
+impl Credential {
+    /// `None` for a token in the body.
+    fn of(scheme: &Scheme, secret: &str) -> Option<Credential> {
+        let mut credential = Credential::default();
+        match scheme {
+            Scheme::Bearer => {
+                credential.header = Some(format!("\"Authorization: Bearer {secret}\""));
+            }
+            Scheme::Basic => credential.user = format!(" -u \"{secret}\""),
+            Scheme::Token(shown) => {
+                let token = as_shown(shown, secret)?;
+                match shown.places.first()? {
+                    Place::Header(name) => credential.header = Some(format!("\"{name}: {token}\"")),
+                    Place::Query(name) => credential.behind = format!("?{name}={token}"),
+                    Place::Path => credential.behind = format!("/{token}"),
+                    Place::Form(_) | Place::Body(_) => return None,
+                }
+            }
+            _ => return None,
+        }
+        Some(credential)
+    }
+}
+
+/// Where a secret stands, as a shell finds it.
+fn in_shell(reference: &SecretRef) -> String {
+    match reference {
+        SecretRef::Env(name) => format!("${name}"),
+        SecretRef::File(path) => format!("$(cat {})", path.display()),
+    }
+}
+
+/// A text in single quotes, as every shell reads it back.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The header that names the kind, and a small body that goes with it: from the first shipped sample.

@@ -1,18 +1,17 @@
 //! `try`: the steps on one request, explained. Nothing is kept or sent.
 
-use std::io::Read;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Everywhere;
 use super::directory::Directory;
 use super::explained;
+use super::subject::{find_bridge, read_request, whole_book};
 use crate::app::server_of;
 use crate::bridge::destination::{Destination, parse_destination};
-use crate::bridge::problem::show;
 use crate::bridge::route::Route;
 use crate::bridge::{Bridge, RuleBook};
 use crate::deliver::SendAs;
@@ -138,19 +137,9 @@ fn explain(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Report> {
         bridge: args.bridge.clone(),
         ..Report::default()
     };
-    let Some(book) = &loaded.book else {
-        let first = show(&loaded.problems, &loaded.sources, false);
-        bail!("the directory is broken, `openim-bridge check` shows how:\n{first}");
-    };
-    let Some(bridge) = book.bridges.get(&args.bridge) else {
-        let known: Vec<&str> = book.bridges.keys().map(String::as_str).collect();
-        bail!(
-            "there is no bridge `{}`; there are: {}",
-            args.bridge,
-            known.join(", ")
-        );
-    };
-    let request = read_request(args)?;
+    let book = whole_book(&loaded)?;
+    let bridge = find_bridge(book, &args.bridge)?;
+    let request = read_request(&args.bridge, &args.file, &args.headers)?;
 
     let Some(authentic) = prove(bridge, request, args.skip_auth, now, &mut report) else {
         return Ok(report);
@@ -189,25 +178,6 @@ fn explain(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Report> {
         &mut report,
     );
     Ok(report)
-}
-
-fn read_request(args: &Args) -> anyhow::Result<Request> {
-    let mut text = Vec::new();
-    if args.file == "-" {
-        std::io::stdin()
-            .read_to_end(&mut text)
-            .context("standard input cannot be read")?;
-    } else {
-        text =
-            std::fs::read(&args.file).with_context(|| format!("`{}` cannot be read", args.file))?;
-    }
-    let mut request =
-        Request::from_text(&args.bridge, &text).with_context(|| format!("`{}`", args.file))?;
-    for header in &args.headers {
-        let added = request.add_header(header);
-        added.with_context(|| format!("`{header}` is no header: `Name: value` is expected"))?;
-    }
-    Ok(request)
 }
 
 fn prove(

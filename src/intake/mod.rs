@@ -15,5 +15,5 @@ pub mod sample;
 pub use parse::{Taken, Unreadable, parse};
 pub use pass::{Passed, pass};
 pub use render::{Said, Spoken, render, render_with_notes};
-pub use request::{Answer, Authentic, Request, UnreadableRequest};
+pub use request::{Answer, Authentic, Request, UnreadableRequest, as_written};
 pub use route::{Addressed, Decision, Routing, route, route_explained};

@@ -160,9 +160,12 @@ fn request_line(line: &[u8]) -> Option<(Method, String)> {
     if !fits {
         return None;
     }
+    // An address may also stand in the query of a path.
     let target = match target.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => target,
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find('/').map_or("/", |slash| &rest[slash..])
+        }
+        _ => target,
     };
     Some((method.parse().ok()?, target.to_owned()))
 }
@@ -224,6 +227,24 @@ mod tests {
         let twice: Vec<_> = request.headers.get_all("x-two").iter().collect();
         assert_eq!(twice, ["a", "b"]);
         assert_eq!(&request.body[..], b"{\"a\":\n1}");
+    }
+
+    #[test]
+    fn an_address_in_the_query_is_no_address_of_the_request() {
+        let text = b"POST /hooks/acme?from=https://example.com/x HTTP/1.1\n\n{}";
+        let request = Request::from_text("acme", text).unwrap();
+        assert_eq!(request.target, "/hooks/acme?from=https://example.com/x");
+    }
+
+    #[test]
+    fn a_request_is_written_as_it_is_read() {
+        let text = b"POST /hooks/acme/tok?x=1 HTTP/1.1\nX-Two: a\nX-Two: b\n\n{\"a\":\n1}\n\n";
+        let request = Request::from_text("acme", text).unwrap();
+        let written = request.to_text();
+        let head = "POST /hooks/acme/tok?x=1 HTTP/1.1\nX-Two: a\nX-Two: b\nContent-Length: 9\n\n";
+        assert_eq!(written, [head.as_bytes(), b"{\"a\":\n1}\n"].concat());
+        let again = Request::from_text("acme", &written).unwrap();
+        assert_eq!((again.rest, again.body), (request.rest, request.body));
     }
 
     #[test]

@@ -109,10 +109,15 @@ impl Loaded {
     /// As much as `try` needs: where there is no service file, the shipped bridges; what only running needs may be
     /// missing. A secret that is not there is replaced by one that nothing fits.
     pub fn for_a_look(directory: &Path, environment: &Environment) -> Loaded {
-        let (sources, mut problems) = match directory.join(SERVICE_FILE).exists() {
+        let (sources, problems) = match directory.join(SERVICE_FILE).exists() {
             true => read_directory(directory),
             false => Default::default(),
         };
+        Loaded::look(sources, problems, environment)
+    }
+
+    /// The same with sources that were read before, and what was wrong in reading them.
+    pub fn look(sources: Sources, mut problems: Vec<Problem>, environment: &Environment) -> Loaded {
         let (settings, surroundings, _) = Settings::read(&sources, environment);
         let secrets = |reference: &SecretRef| Ok(secret_or_none_that_fits(environment, reference));
         let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);

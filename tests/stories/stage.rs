@@ -154,11 +154,21 @@ dev = "g_dev"
 
     /// Starts `serve` with more arguments and waits until it listens.
     pub async fn serve_with(&self, more: &[&str]) -> Service {
+        self.start(more, &[]).await
+    }
+
+    /// Starts `serve` with more variables in its environment.
+    pub async fn serve_with_variables(&self, variables: &[(&str, &str)]) -> Service {
+        self.start(&[], variables).await
+    }
+
+    async fn start(&self, more: &[&str], variables: &[(&str, &str)]) -> Service {
         let mut arguments = vec!["--log-format", "json", "serve"];
         arguments.extend(more);
         let log = self.path("log.jsonl");
         let mut child = self
             .program(&arguments)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

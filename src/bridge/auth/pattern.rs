@@ -251,6 +251,23 @@ impl Template {
     }
 }
 
+/// As written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => f.write_str(text)?,
+                Piece::Name(Holds::At(place)) => write!(f, "{{{}}}", place.as_written())?,
+                Piece::Name(name) => {
+                    let written = HELD_NAMES.iter().find(|(_, known)| known == name);
+                    write!(f, "{{{}}}", written.map_or("", |(written, _)| written))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +289,12 @@ mod tests {
         for value in ["SHA256=0aff", " sha256=0aff", "sha1=0aff", "0aff", ""] {
             assert_eq!(fit(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_pattern_without_names_is_the_whole_value() {
+        assert_eq!(pattern("v1").fit(b"v1"), Some(Vec::new()));
+        assert_eq!(pattern("v1").fit(b"v1x"), None);
     }
 
     #[test]
@@ -321,6 +344,12 @@ mod tests {
         assert_eq!(flaw.help, Some("did you mean `{body}`?".into()));
         let flaw = Template::compile("{header:}").unwrap_err();
         assert_eq!(flaw.span, 0..9);
+    }
+
+    #[test]
+    fn a_template_is_shown_as_it_is_written() {
+        let text = "v0:{timestamp}.{header values}{header:date}{body:/a~1b}{path}{form:p}{query:q}";
+        assert_eq!(Template::compile(text).unwrap().to_string(), text);
     }
 
     #[test]

@@ -68,6 +68,17 @@ impl Place {
         }
     }
 
+    /// As an operator writes it: `header:date`.
+    pub fn as_written(&self) -> String {
+        match self {
+            Place::Header(name) => format!("header:{name}"),
+            Place::Query(name) => format!("query:{name}"),
+            Place::Form(name) => format!("form:{name}"),
+            Place::Body(pointer) => format!("body:{}", pointer.text),
+            Place::Path => "path".to_owned(),
+        }
+    }
+
     /// Whether `text` begins as a place does, so that a pattern can tell a place from its own names.
     pub(super) fn looks_like(text: &str) -> bool {
         text == "path"

@@ -5,6 +5,7 @@
 
 mod build;
 mod challenge;
+pub mod diagnose;
 mod ed25519;
 mod find;
 mod mac;
@@ -27,7 +28,7 @@ use crate::model::Timestamp;
 pub use challenge::answer_anybody;
 pub use redact::redact;
 pub use refusal::{Missing, Refusal};
-pub use sign::{Unsigned, sign};
+pub use sign::{Unsigned, chosen, prepare, sign, sign_with};
 
 use build::Facts;
 use find::find;

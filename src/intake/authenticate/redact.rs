@@ -92,7 +92,7 @@ fn places(auth: &Auth, signatures: bool) -> Vec<&Place> {
 }
 
 /// The shape of a text: letters as `a` and `A`, digits as `0`, other signs as they are.
-fn mask(text: &[u8]) -> String {
+pub(super) fn mask(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let shape = text.chars().take(LONGEST_MASK).map(|sign| match sign {
         'a'..='z' => 'a',

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::build::{self, Facts};
 use super::find::find;
-use super::{key_bytes, mac};
+use super::{key_bytes, mac, take_out};
 use crate::bridge::auth::{
-    Algorithm, Auth, Encoding, Hmac, Key, Piece, Place, Reads, Scheme, Shown, SignedTime, Unit,
+    Algorithm, Auth, Encoding, Hmac, Key, Piece, Place, Reads, Scheme, Shown, SignedTime, Unit, Way,
 };
 use crate::intake::Request;
 use crate::model::Timestamp;
@@ -36,15 +36,21 @@ pub enum Unsigned {
 /// Signs a request by the first way that a secret is made for, with the first such secret, at the first place and in the
 /// first format. A timestamp that the request does not bring is `now`.
 pub fn sign(auth: &Auth, request: Request, now: Timestamp) -> Result<Request, Unsigned> {
+    sign_with(auth, request, now, None)
+}
+
+/// The same with one of the bridge's secrets, by its number from 1.
+pub fn sign_with(
+    auth: &Auth,
+    request: Request,
+    now: Timestamp,
+    number: Option<usize>,
+) -> Result<Request, Unsigned> {
     let open = |scheme: &Scheme| matches!(scheme, Scheme::None);
     if auth.ways().iter().all(|way| open(&way.scheme)) {
         return Ok(request);
     }
-    let (way, key) = auth
-        .ways()
-        .iter()
-        .find_map(|way| Some((way, way.keys.first()?)))
-        .ok_or(Unsigned::NoSecret)?;
+    let (way, key) = chosen(auth, number).ok_or(Unsigned::NoSecret)?;
     let secret = key.secret.expose();
     match &way.scheme {
         Scheme::None => Ok(request),
@@ -57,6 +63,39 @@ pub fn sign(auth: &Auth, request: Request, now: Timestamp) -> Result<Request, Un
         Scheme::Hmac(hmac) => signed(hmac, key, request, now),
         Scheme::Ed25519(_) => Err(Unsigned::PublicKey),
     }
+}
+
+/// The first way that the secret is made for; without a number, that any secret is made for.
+pub fn chosen(auth: &Auth, number: Option<usize>) -> Option<(&Way, &Key)> {
+    let wanted = |key: &&Key| number.is_none_or(|number| key.number == number);
+    let mut ways = auth.ways().iter();
+    ways.find_map(|way| Some((way, way.keys.iter().find(wanted)?)))
+}
+
+/// A request that may have been signed before, without what it showed and when that was.
+pub fn prepare(auth: &Auth, request: Request) -> Request {
+    let mut request = take_out::take_out(auth, request);
+    for way in auth.ways() {
+        let signing = way.scheme.signing();
+        let rule = signing.and_then(|signing| signing.timestamp);
+        match rule.and_then(|rule| rule.from.as_ref()) {
+            Some(Place::Header(name)) => {
+                request.headers.remove(name);
+            }
+            Some(Place::Query(name)) => {
+                let named = |other: &[u8]| other == name.as_bytes();
+                request.target = take_out::without_parameters(&request.target, named);
+            }
+            Some(Place::Form(name)) => {
+                request.body = take_out::without_field(request.body, name);
+            }
+            Some(Place::Body(pointer)) => {
+                request.body = take_out::without_value(request.body, pointer.steps());
+            }
+            Some(Place::Path) | None => {}
+        }
+    }
+    request
 }
 
 fn signed(
@@ -130,7 +169,7 @@ fn signed_headers(request: &Request) -> String {
 }
 
 /// The first format with its names filled in.
-fn written(
+pub(super) fn written(
     shown: &Shown,
     fill: impl Fn(Reads) -> Result<Vec<u8>, Unsigned>,
 ) -> Result<Vec<u8>, Unsigned> {
@@ -157,7 +196,7 @@ fn authorize(mut request: Request, scheme: &str, credentials: &[u8]) -> Result<R
 }
 
 /// Puts a value at a place, in place of what stands there.
-fn put(mut request: Request, place: &Place, value: &[u8]) -> Result<Request, Unsigned> {
+pub(super) fn put(mut request: Request, place: &Place, value: &[u8]) -> Result<Request, Unsigned> {
     let unfit = || Unsigned::Unfit(place.to_string());
     match place {
         Place::Header(name) => {

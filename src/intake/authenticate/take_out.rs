@@ -47,7 +47,7 @@ pub(super) fn take_out(auth: &Auth, mut request: Request) -> Request {
     request
 }
 
-fn tells(name: &HeaderName) -> bool {
+pub(super) fn tells(name: &HeaderName) -> bool {
     [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name)
         || name.as_str().split('-').any(|word| TELLING.contains(&word))
 }
@@ -56,7 +56,7 @@ fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     while headers.remove(name).is_some() {}
 }
 
-fn without_parameters(target: &str, shows: impl Fn(&[u8]) -> bool) -> String {
+pub(super) fn without_parameters(target: &str, shows: impl Fn(&[u8]) -> bool) -> String {
     let Some((path, parameters)) = target.split_once('?') else {
         return target.to_owned();
     };
@@ -71,7 +71,7 @@ fn without_parameters(target: &str, shows: impl Fn(&[u8]) -> bool) -> String {
     }
 }
 
-fn without_field(body: Bytes, name: &str) -> Bytes {
+pub(super) fn without_field(body: Bytes, name: &str) -> Bytes {
     let named = |key: &[u8]| form::decode(key).as_ref() == name.as_bytes();
     let present = form::fields(&body).is_some_and(|mut fields| fields.any(|(key, _)| named(key)));
     if !present {
@@ -85,7 +85,7 @@ fn without_field(body: Bytes, name: &str) -> Bytes {
 }
 
 /// A body that holds its own token is written anew without it.
-fn without_value(body: Bytes, steps: &[String]) -> Bytes {
+pub(super) fn without_value(body: Bytes, steps: &[String]) -> Bytes {
     let Some((last, parents)) = steps.split_last() else {
         return body;
     };

@@ -537,3 +537,36 @@ fn each_secret_is_signed_and_keyed_with_for_itself() {
         r#"{"timestamp":"1700000000","sign":"VzEVe09R9G+eyEjTrKaq1zWypRsPmFeo5YbvNsDogzg="}"#;
     accepted(&auth(FEISHU, &["salt", "pepper"]), post(body));
 }
+
+#[test]
+fn the_method_is_signed_as_it_came() {
+    let declared = GITHUB.to_owned() + "\nsigned = \"{method} {body}\"";
+    let auth = auth(&declared, &["pepper"]);
+    let signed = |method: Method, signed: &str| {
+        let signature = format!("sha256={}", hex_sha256("pepper", signed));
+        let mut request = with(post("{}"), &[("x-hub-signature-256", &signature)]);
+        request.method = method;
+        request
+    };
+    accepted(&auth, signed(Method::PUT, "PUT {}"));
+    refused(&auth, signed(Method::PUT, "POST {}"));
+    accepted(&auth, signed(Method::POST, "POST {}"));
+}
+
+#[test]
+fn the_time_of_a_signature_is_handed_on_only_where_the_body_is_signed_too() {
+    let headers = [
+        ("x-gitee-timestamp", "1700000000123"),
+        (
+            "x-gitee-token",
+            "SXl6mTDRT5B2a8XQm43Aib2KKRm0mOtuk4gYb3BGxDw=",
+        ),
+    ];
+    let without_body = accepted(&auth(GITEE, &["pepper"]), with(post("{}"), &headers));
+    assert_eq!(without_body.signed_at, None);
+
+    let signature = format!("t=1700000000,v1={}", hex_sha256("pepper", "1700000000.{}"));
+    let request = with(post("{}"), &[("stripe-signature", &signature)]);
+    let with_body = accepted(&auth(STRIPE, &["pepper"]), request);
+    assert_eq!(with_body.signed_at.as_deref(), Some("1700000000"));
+}
