@@ -2,8 +2,8 @@
 
 use openim_bridge::bridge::auth::Auth;
 use openim_bridge::bridge::problem::{Level, Sources};
-use openim_bridge::bridge::{RuleBook, Surroundings, shipped};
-use openim_bridge::intake::authenticate::sign;
+use openim_bridge::bridge::{Bridge, RuleBook, Surroundings, shipped};
+use openim_bridge::intake::authenticate::{Unsigned, authenticate, sign};
 use openim_bridge::intake::{Passed, Request, pass};
 use openim_bridge::model::{Secret, SecretRef, Timestamp};
 
