@@ -61,7 +61,10 @@ pub fn pass(
                 rendered: spoken.said.rendered()?,
                 destination: spoken.destination,
                 conversation: spoken.conversation,
-                expires: spoken.expires,
+                expires: spoken.expires.map(|at| crate::model::Expires {
+                    at,
+                    folded: "{}".to_owned(),
+                }),
             })
         })
         .collect();
