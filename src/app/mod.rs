@@ -19,7 +19,7 @@ pub use rules::{Broken, Rules, log_problems, server_of};
 
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
-use crate::model::{Clock, DeliveryState, Health, Trouble};
+use crate::model::{Clock, DeliveryState, Gauges, Health, Meters, Timestamp, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError};
 use crate::settings::{DeliverySettings, Environment};
@@ -104,6 +104,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         policy(&settings.delivery),
         clock.clone(),
     );
+    let meters = Arc::new(Meters::new());
     let (stop, stopped) = flag::channel(false);
 
     let door_socket = bind("the door", settings.door.listen)?;
@@ -122,6 +123,17 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
             move || {
                 let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
                 Box::pin(async move { health(&rules, &*outbox, &courier).await })
+            }
+        }),
+        metrics: Arc::new({
+            let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
+            let (meters, clock) = (meters.clone(), clock.clone());
+            move || {
+                let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
+                let (meters, now) = (meters.clone(), clock.now());
+                Box::pin(
+                    async move { meters.text(&gauges(&rules, &*outbox, &courier, now).await, now) },
+                )
             }
         }),
         token: settings.console.token.clone(),
@@ -263,5 +275,25 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health
         troubles,
         deliveries,
         unrouted: counts.unrouted,
+    }
+}
+
+/// What the metrics read from the rooms at this moment.
+async fn gauges(rules: &Rules, outbox: &dyn Outbox, courier: &Courier, now: Timestamp) -> Gauges {
+    let counts = outbox.counts().await.unwrap_or_default();
+    let ago = |moment: Option<Timestamp>| {
+        moment.map_or(Duration::ZERO, |moment| {
+            now.duration_since(moment).try_into().unwrap_or_default()
+        })
+    };
+    let rule_book = rules.in_use();
+    Gauges {
+        oldest_waiting: ago(counts.oldest_waiting),
+        deliveries: counts.deliveries,
+        events: counts.events,
+        unrouted: counts.unrouted,
+        openim_down_since: courier.server_trouble().map(|trouble| trouble.since),
+        rule_book: (rule_book.digest, rule_book.from == "directory"),
+        ..Gauges::default()
     }
 }
