@@ -255,7 +255,10 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health
             what: error.to_string(),
         });
     }
-    let counts = outbox.counts().await.unwrap_or_default();
+    let counts = outbox
+        .counts(jiff::Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap_or_default();
     let unrendered = counts.deliveries.get(&DeliveryState::Unrendered);
     if let Some(count) = unrendered.filter(|count| **count > 0) {
         troubles.push(Trouble {

@@ -102,7 +102,7 @@ impl Courier {
     async fn set_out(&self, under_way: &mut JoinSet<()>) -> Result<Option<Timestamp>, OutboxError> {
         let now = self.clock.now();
         // A claim waits for the writer, a look does not: while webhooks pour into lanes that rest, it is only looked.
-        match self.outbox.next_due().await? {
+        match self.outbox.next_due().await?.send {
             Some(due) if due <= now => {}
             due => return Ok(due.map(|due| due.max(plus(now, SHORTEST_NAP)))),
         }
@@ -123,7 +123,7 @@ impl Courier {
         if claimed == most {
             return Ok(None);
         }
-        let due = self.outbox.next_due().await?;
+        let due = self.outbox.next_due().await?.send;
         Ok(due.map(|due| due.max(plus(now, SHORTEST_NAP))))
     }
 
@@ -177,6 +177,7 @@ impl Courier {
         self.record(Record {
             delivery: claim.delivery,
             attempt: claim.attempt.number,
+            epoch: claim.epoch,
             ended: now,
             verdict: in_words(&outcome),
             decision,
@@ -271,33 +272,33 @@ fn tell(claim: &Claim, outcome: &Outcome, decision: &Decision, now: Timestamp) {
         };
     }
     match decision {
-        Decision::Accepted(Some(receipt)) => {
+        Decision::Accepted {
+            receipt: Some(receipt),
+            ..
+        } => {
             log!(
                 info,
                 "accepted by OpenIM",
                 server_msg_id = receipt.server_msg_id
             );
         }
-        Decision::Accepted(None) => log!(info, "accepted by OpenIM, as its send status says"),
+        Decision::Accepted { receipt: None, .. } => {
+            log!(info, "accepted by OpenIM, as its send status says")
+        }
         Decision::Refused(reason) => log!(warn, "refused by OpenIM", reason = reason),
         Decision::Dead(reason) => log!(error, "given up, its time has passed", reason = reason),
-        Decision::Again { at, ambiguous } => {
-            let (reason, again_at) = (in_words(outcome), at);
-            match ambiguous {
-                true => log!(
-                    warn,
-                    "not known whether OpenIM took it",
-                    reason = reason,
-                    again_at = again_at
-                ),
-                false => log!(
-                    warn,
-                    "not taken by OpenIM now",
-                    reason = reason,
-                    again_at = again_at
-                ),
-            }
-        }
+        Decision::Unclear { look } => log!(
+            warn,
+            "not known whether OpenIM took it",
+            reason = in_words(outcome),
+            look_at = look
+        ),
+        Decision::Again { at } => log!(
+            info,
+            "not taken by OpenIM now",
+            reason = in_words(outcome),
+            again_at = at
+        ),
     }
 }
 

@@ -61,7 +61,12 @@ pub fn decide(
     random: f64,
 ) -> Decision {
     let (reason, after, ambiguous) = match outcome {
-        Outcome::Accepted(receipt) => return Decision::Accepted(receipt.clone()),
+        Outcome::Accepted(receipt) => {
+            return Decision::Accepted {
+                receipt: receipt.clone(),
+                look: None,
+            };
+        }
         Outcome::Refused(reason) => return Decision::Refused(reason.clone()),
         Outcome::Later { reason, after } => (reason, *after, false),
         Outcome::Ambiguous { reason, after } => (reason, *after, true),
@@ -81,7 +86,10 @@ pub fn decide(
     if ambiguous {
         at = at.max(plus(claim.attempt.began, policy.settle));
     }
-    Decision::Again { at, ambiguous }
+    match ambiguous {
+        true => Decision::Unclear { look: at },
+        false => Decision::Again { at },
+    }
 }
 
 /// The longest wait after the attempt of that number.

@@ -94,7 +94,10 @@ fn go_on(
                 rendered: spoken.said.rendered()?,
                 destination: spoken.destination,
                 conversation: spoken.conversation,
-                expires: spoken.expires,
+                expires: spoken.expires.map(|at| crate::model::Expires {
+                    at,
+                    folded: "{}".to_owned(),
+                }),
             })
         })
         .collect();

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows::{conversation, delivery_id, micros, moment};
 use super::task::{Asked, Task, Work};
 use super::{FORM, lanes};
-use crate::model::{Attempt, Claim, DeliveryId, Timestamp};
+use crate::model::{Attempt, Claim, DeliveryId, Hold, Timestamp};
 use crate::outbox::{Decision, OutboxError, Record};
 
 /// A lane whose head this program cannot read is looked at again after this time: a newer program may have sent it by then.
@@ -112,6 +112,10 @@ fn find_heads(db: &Connection, most: usize, now: Timestamp) -> rusqlite::Result<
                     began: now,
                 },
                 first_attempt: first.map_or(now, moment),
+                epoch: 0,
+                hold: Hold::Ever,
+                has_baseline: false,
+                folded: None,
             }),
             (Err(error), _) => Err(error.to_string()),
             (_, Err(error)) => Err(error.to_string()),
@@ -174,15 +178,11 @@ impl Task for Record {
 
     fn apply(&self, tx: &Connection, _now: Timestamp) -> rusqlite::Result<Result<(), OutboxError>> {
         let (outcome, state, reason, receipt) = match &self.decision {
-            Decision::Accepted(receipt) => ("accepted", "accepted", None, receipt.as_ref()),
+            Decision::Accepted { receipt, .. } => ("accepted", "accepted", None, receipt.as_ref()),
             Decision::Refused(reason) => ("refused", "refused", Some(reason), None),
             Decision::Dead(reason) => ("dead", "dead", Some(reason), None),
-            Decision::Again {
-                ambiguous: false, ..
-            } => ("later", "waiting", None, None),
-            Decision::Again {
-                ambiguous: true, ..
-            } => ("ambiguous", "waiting", None, None),
+            Decision::Again { .. } => ("later", "waiting", None, None),
+            Decision::Unclear { .. } => ("ambiguous", "sending", None, None),
         };
         let receipt = receipt
             .map(serde_json::to_string)
@@ -211,7 +211,7 @@ impl Task for Record {
             }));
         };
         let again = match self.decision {
-            Decision::Again { at, .. } => Some(micros(at)),
+            Decision::Again { at } => Some(micros(at)),
             _ => None,
         };
         tx.prepare_cached(

@@ -226,7 +226,7 @@ fn insert_delivery(
         position,
         state.word(),
         micros(now),
-        delivery.expires.map(micros),
+        delivery.expires.as_ref().map(|expires| micros(expires.at)),
         delivery.destination,
         delivery.conversation.to_string(),
         FORM,

@@ -1,15 +1,20 @@
 //! Questions. Each runs on a connection of its own and sees what was committed.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::rows::{conversation, count, delivery_id, moment, state, unreadable};
-use crate::model::{Attempt, DeliveryId, Receipt, Timestamp};
-use crate::outbox::{AttemptRecord, Counts, DeliveryRecord};
+use crate::model::{Attempt, DeliveryId, Receipt};
+use crate::outbox::{AttemptRecord, Counts, DeliveryRecord, NextDue};
 
 /// When the first lane that nobody holds becomes due.
-pub(super) fn next_due(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn next_due(db: &Connection) -> rusqlite::Result<NextDue> {
     db.prepare_cached("SELECT min(due) FROM lane WHERE due IS NOT NULL")?
-        .query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(moment)))
+        .query_row([], |row| {
+            Ok(NextDue {
+                send: row.get::<_, Option<i64>>(0)?.map(moment),
+                look: None,
+            })
+        })
 }
 
 /// What the tally says, and the one moment that an index knows.
@@ -34,7 +39,7 @@ pub(super) fn counts(db: &Connection) -> rusqlite::Result<Counts> {
 }
 
 /// What a delivery's row holds, without its attempts; its number first.
-const DELIVERY: &str = "SELECT d.number, d.id, e.bridge, e.id, d.destination, d.conversation, d.state, d.reason, d.kept, d.message
+const DELIVERY: &str = "SELECT d.number, d.id, e.bridge, e.id, d.destination, d.conversation, d.state, d.reason, d.kept, d.message, e.number, e.kind, d.seq
      FROM delivery d JOIN event e ON e.number = d.event";
 
 /// One delivery with its attempts.
@@ -49,28 +54,17 @@ pub(super) fn find_delivery(
     found.map(|found| with_attempts(db, found)).transpose()
 }
 
-/// Deliveries in the order they were kept.
-pub(super) fn list_deliveries(
-    db: &Connection,
-    skip: u64,
-    most: usize,
-) -> rusqlite::Result<Vec<DeliveryRecord>> {
-    let skip = i64::try_from(skip).unwrap_or(i64::MAX);
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let found: Vec<_> = db
-        .prepare_cached(&format!("{DELIVERY} ORDER BY d.number LIMIT ?1 OFFSET ?2"))?
-        .query_map(params![most, skip], delivery)?
-        .collect::<rusqlite::Result<_>>()?;
-    found
-        .into_iter()
-        .map(|found| with_attempts(db, found))
-        .collect()
-}
-
 fn delivery(row: &Row<'_>) -> rusqlite::Result<(i64, DeliveryRecord)> {
     let conversation = conversation(5, &row.get::<_, String>(5)?)?;
     let message: Option<String> = row.get(9)?;
     let record = DeliveryRecord {
+        number: row.get(0)?,
+        event_number: row.get(10)?,
+        kind: row.get(11)?,
+        due: None,
+        expires: None,
+        folds: 0,
+        seq: row.get(12)?,
         id: delivery_id(row.get(1)?),
         bridge: row.get(2)?,
         event: row.get(3)?,
@@ -106,6 +100,7 @@ fn with_attempts(
             },
             ended: row.get::<_, Option<i64>>(3)?.map(moment),
             verdict: row.get(4)?,
+            evidence: None,
         });
         if let Some(text) = row.get::<_, Option<String>>(5)? {
             let receipt: Receipt =
