@@ -274,7 +274,7 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier, now: Time
         });
     }
     let counts = outbox
-        .counts(jiff::Timestamp::UNIX_EPOCH)
+        .counts(now)
         .await
         .unwrap_or_default();
     let unrendered = counts.deliveries.get(&DeliveryState::Unrendered);
