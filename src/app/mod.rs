@@ -1,6 +1,7 @@
 //! Builds every room from the settings of a directory, runs them, swaps the rule-book when its files change.
 
 mod last_good;
+mod notices;
 mod rules;
 mod watch;
 
@@ -17,9 +18,10 @@ use tokio::task::JoinHandle;
 
 pub use rules::{Broken, Rules, log_problems, server_of};
 
+use self::notices::Notices;
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
-use crate::model::{Clock, DeliveryState, Health, Trouble};
+use crate::model::{Clock, DeliveryState, Gauges, Health, Meters, Timestamp, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError};
 use crate::settings::{DeliverySettings, Environment};
@@ -52,6 +54,7 @@ pub struct Running {
     door_listener: Listener,
     console_listener: Listener,
     courier: JoinHandle<Home>,
+    notices: JoinHandle<()>,
     reload: JoinHandle<()>,
     stop: flag::Sender<bool>,
 }
@@ -104,6 +107,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         policy(&settings.delivery),
         clock.clone(),
     );
+    let meters = Arc::new(Meters::new());
     let (stop, stopped) = flag::channel(false);
 
     let door_socket = bind("the door", settings.door.listen)?;
@@ -119,9 +123,22 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let console = Console {
         health: Arc::new({
             let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
+            let clock = clock.clone();
             move || {
                 let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
-                Box::pin(async move { health(&rules, &*outbox, &courier).await })
+                let now = clock.now();
+                Box::pin(async move { health(&rules, &*outbox, &courier, now).await })
+            }
+        }),
+        metrics: Arc::new({
+            let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
+            let (meters, clock) = (meters.clone(), clock.clone());
+            move || {
+                let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
+                let (meters, now) = (meters.clone(), clock.now());
+                Box::pin(
+                    async move { meters.text(&gauges(&rules, &*outbox, &courier, now).await, now) },
+                )
             }
         }),
         token: settings.console.token.clone(),
@@ -141,6 +158,17 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         console.router(),
     )?;
 
+    let notices = Notices {
+        outbox: outbox.clone(),
+        rules: rules.clone(),
+        book: book.clone(),
+        courier: courier.clone(),
+        meters,
+        clock: clock.clone(),
+        refused: BTreeMap::new(),
+        outage: None,
+    };
+    let notices = tokio::spawn(notices.run());
     let courier = tokio::spawn(courier.run(raised(stopped.clone())));
     let reload = tokio::spawn(reload(rules, start.directory, file, clock, stopped));
     Ok(Running {
@@ -151,6 +179,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         door_listener,
         console_listener,
         courier,
+        notices,
         reload,
         stop,
     })
@@ -168,6 +197,7 @@ impl Running {
         // First the door: what it has taken is kept. Then the courier, which records what it learns. Then the outbox.
         self.door_listener.stop(GRACE).await;
         let _ = self.stop.send(true);
+        self.notices.abort();
         let _ = self.courier.await;
         let _ = self.reload.await;
         self.console_listener.stop(Duration::ZERO).await;
@@ -227,7 +257,7 @@ async fn reload(
     }
 }
 
-async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health {
+async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier, now: Timestamp) -> Health {
     let mut troubles: Vec<Trouble> = rules.trouble().into_iter().collect();
     if let Some(trouble) = courier.server_trouble() {
         troubles.push(Trouble {
@@ -244,7 +274,7 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health
         });
     }
     let counts = outbox
-        .counts(jiff::Timestamp::UNIX_EPOCH)
+        .counts(now)
         .await
         .unwrap_or_default();
     let unrendered = counts.deliveries.get(&DeliveryState::Unrendered);
@@ -266,5 +296,31 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier) -> Health
         troubles,
         deliveries,
         unrouted: counts.unrouted,
+    }
+}
+
+/// What the metrics read from the rooms at this moment.
+async fn gauges(rules: &Rules, outbox: &dyn Outbox, courier: &Courier, now: Timestamp) -> Gauges {
+    let counts = outbox.counts(now).await.unwrap_or_default();
+    let ago = |moment: Option<Timestamp>| {
+        moment.map_or(Duration::ZERO, |moment| {
+            now.duration_since(moment).try_into().unwrap_or_default()
+        })
+    };
+    let rule_book = rules.in_use();
+    Gauges {
+        oldest_waiting: ago(counts.oldest_waiting),
+        deliveries: counts.deliveries,
+        events: counts.events,
+        unrouted: counts.unrouted,
+        oldest_unsettled: ago(counts.oldest_unsettled),
+        unclear: counts.unclear,
+        unproven: counts.unproven,
+        held: counts.held,
+        dropped: counts.dropped,
+        possible_repeats: counts.possible_repeats,
+        bytes: counts.bytes,
+        openim_down_since: courier.server_trouble().map(|trouble| trouble.since),
+        rule_book: (rule_book.digest, rule_book.from == "directory"),
     }
 }

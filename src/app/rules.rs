@@ -29,6 +29,9 @@ pub struct Rules {
 struct State {
     /// The files as they were looked at last, good or broken.
     seen: Sources,
+    /// When that was.
+    looked: Timestamp,
+    /// When the rules in use were loaded.
     since: Timestamp,
     from: &'static str,
     /// How many errors the directory has now.
@@ -92,6 +95,7 @@ impl Rules {
                 book,
                 State {
                     seen,
+                    looked: now,
                     since: now,
                     from: "directory",
                     errors: 0,
@@ -121,6 +125,7 @@ impl Rules {
                     book,
                     State {
                         seen,
+                        looked: now,
                         since: now,
                         from: "last good",
                         errors,
@@ -183,6 +188,7 @@ impl Rules {
                 self.book.store(Arc::new(book));
                 *self.state() = State {
                     seen,
+                    looked: now,
                     since: now,
                     from: "directory",
                     errors: 0,
@@ -198,6 +204,7 @@ impl Rules {
                 );
                 let mut state = self.state();
                 state.seen = seen;
+                state.looked = now;
                 state.errors = errors;
                 state.first = first;
             }
@@ -224,6 +231,12 @@ impl Rules {
                 state.errors, state.first
             ),
         })
+    }
+
+    /// Since when the directory is broken in the way it is now, if it is.
+    pub fn broken_since(&self) -> Option<Timestamp> {
+        let state = self.state();
+        (state.errors > 0).then_some(state.looked)
     }
 
     /// A folder that went away is no wish to refuse every webhook: senders do not come back after a 401.

@@ -3,9 +3,9 @@
 use super::authenticate::{Refusal, authenticate};
 use super::parse::{Taken, Unreadable, parse};
 use super::render::render;
-use super::request::Request;
+use super::request::{Authentic, Request};
 use super::route::route;
-use crate::bridge::{Bridge, RuleBook};
+use crate::bridge::{Bridge, NOTICES, RuleBook};
 use crate::model::{DeliveryId, Event, NewDelivery, Timestamp};
 
 /// What a request came to.
@@ -47,6 +47,39 @@ pub fn pass(
 ) -> Result<Passed, Rejection> {
     let auth = bridge.auth.as_ref().ok_or(Rejection::NoDoor)?;
     let authentic = authenticate(auth, request, now)?;
+    Ok(go_on(book, bridge, authentic, now)?)
+}
+
+/// Takes what the service itself has to say (a JSON object as `bridges/notices.toml` reads it) through the steps behind
+/// the door. `None` when no operator has named a chat for it.
+pub fn announce(
+    book: &RuleBook,
+    facts: &serde_json::Value,
+    now: Timestamp,
+) -> Option<Result<Passed, Unreadable>> {
+    let bridge = book.bridges.get(NOTICES)?;
+    if bridge.routes.is_empty() {
+        return None;
+    }
+    let request = Request {
+        method: http::Method::POST,
+        target: format!("/hooks/{NOTICES}"),
+        rest: String::new(),
+        headers: http::HeaderMap::new(),
+        body: facts.to_string().into(),
+        peer: None,
+    };
+    let by = "the service itself".to_owned();
+    Some(go_on(book, bridge, Authentic { request, by }, now))
+}
+
+/// The steps behind the door: parse, route, render.
+fn go_on(
+    book: &RuleBook,
+    bridge: &Bridge,
+    authentic: Authentic,
+    now: Timestamp,
+) -> Result<Passed, Unreadable> {
     let event = match parse(&bridge.name, &bridge.rules, authentic, now)? {
         Taken::Event(event, _) => event,
         Taken::Silent(why) => return Ok(Passed::Silent(why)),

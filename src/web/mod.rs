@@ -7,6 +7,6 @@ mod hooks;
 mod listener;
 mod proxies;
 
-pub use console::{AskHealth, Console};
+pub use console::{AskHealth, AskMetrics, Console};
 pub use hooks::Door;
 pub use listener::{Listener, Patience};
