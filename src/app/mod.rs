@@ -1,5 +1,6 @@
 //! Builds every room from the settings of a directory, runs them, swaps the rule-book when its files change.
 
+mod keeper;
 mod last_good;
 mod notices;
 mod rules;
@@ -8,7 +9,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,13 +19,15 @@ use tokio::task::JoinHandle;
 
 pub use rules::{Broken, Rules, log_problems, server_of};
 
+use self::keeper::Keeper;
 use self::notices::Notices;
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
 use crate::model::{Clock, DeliveryState, Gauges, Health, Meters, Timestamp, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError};
-use crate::settings::{DeliverySettings, Environment};
+use crate::settings::{DeliverySettings, Environment, Settings};
+use crate::web::desk::Desk;
 use crate::web::{Console, Door, Listener, Patience};
 
 /// How long requests in flight may take to finish after the service is told to stop: below the 30 s after which a
@@ -55,6 +58,7 @@ pub struct Running {
     console_listener: Listener,
     courier: JoinHandle<Home>,
     notices: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     reload: JoinHandle<()>,
     stop: flag::Sender<bool>,
 }
@@ -141,6 +145,11 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
                 )
             }
         }),
+        desk: Desk {
+            outbox: outbox.clone(),
+            book: book.clone(),
+            clock: clock.clone(),
+        },
         token: settings.console.token.clone(),
     };
     let listen = |what, address, socket, router| {
@@ -169,6 +178,13 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         outage: None,
     };
     let notices = tokio::spawn(notices.run());
+    let keeper = Keeper {
+        outbox: outbox.clone(),
+        book: book.clone(),
+        storage: settings.storage.clone(),
+        clock: clock.clone(),
+    };
+    let keeper = tokio::spawn(keeper.run());
     let courier = tokio::spawn(courier.run(raised(stopped.clone())));
     let reload = tokio::spawn(reload(rules, start.directory, file, clock, stopped));
     Ok(Running {
@@ -180,9 +196,25 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         console_listener,
         courier,
         notices,
+        keeper,
         reload,
         stop,
     })
+}
+
+/// The outbox of the settings for a command, beside the service that may run. `directory` is the operator's.
+///
+/// # Errors
+/// When there is none yet, or it cannot be opened; the text says which.
+pub async fn outbox_beside(
+    settings: &Settings,
+    directory: &Path,
+    clock: Clock,
+) -> Result<Arc<dyn Outbox>, String> {
+    let file = directory.join(&settings.storage.file);
+    let outbox = SqliteOutbox::open_beside(file, Options::default(), clock)
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(outbox))
 }
 
 impl Running {
@@ -198,6 +230,7 @@ impl Running {
         self.door_listener.stop(GRACE).await;
         let _ = self.stop.send(true);
         self.notices.abort();
+        self.keeper.abort();
         let _ = self.courier.await;
         let _ = self.reload.await;
         self.console_listener.stop(Duration::ZERO).await;
@@ -273,10 +306,7 @@ async fn health(rules: &Rules, outbox: &dyn Outbox, courier: &Courier, now: Time
             what: error.to_string(),
         });
     }
-    let counts = outbox
-        .counts(now)
-        .await
-        .unwrap_or_default();
+    let counts = outbox.counts(now).await.unwrap_or_default();
     let unrendered = counts.deliveries.get(&DeliveryState::Unrendered);
     if let Some(count) = unrendered.filter(|count| **count > 0) {
         troubles.push(Trouble {

@@ -1,8 +1,11 @@
 //! The commands. One file each; here only how they are called and what an exit code means.
 
 pub mod check;
+mod deliveries;
 mod demo;
+mod desk;
 mod directory;
+mod events;
 mod explained;
 pub mod find;
 pub mod init;
@@ -76,6 +79,10 @@ enum Command {
     Serve(serve::Args),
     /// Explain the steps on one request; nothing is kept or sent
     Try(try_request::Args),
+    /// See what came in, and take it through today's rules again
+    Events(events::Args),
+    /// See where messages stand; retry, cancel, hold and release them
+    Deliveries(deliveries::Args),
     /// Run the stand-in OpenIM alone
     Sandbox(sandbox::Args),
 }
@@ -97,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Find(args) => plain::find(everywhere, args),
         Command::Serve(args) => serve::run(everywhere, args),
         Command::Try(args) => try_request::run(everywhere, args),
+        Command::Events(args) => events::run(everywhere, args),
+        Command::Deliveries(args) => deliveries::run(everywhere, args),
         Command::Sandbox(args) => sandbox::run(args),
     }
 }

@@ -13,7 +13,7 @@ pub mod route;
 pub mod sample;
 
 pub use parse::{Taken, Unreadable, parse};
-pub use pass::{Passed, Rejection, announce, pass};
+pub use pass::{Passed, Rejection, announce, pass, replay};
 pub use render::{Said, Spoken, render, render_with_notes};
 pub use request::{Authentic, Request, UnreadableRequest};
 pub use route::{Addressed, Decision, Routing, route, route_explained};

@@ -1,5 +1,7 @@
 //! The four steps in a row, as the door takes them: from a request to what the outbox keeps.
 
+use std::collections::BTreeMap;
+
 use super::authenticate::{Refusal, authenticate};
 use super::parse::{Taken, Unreadable, parse};
 use super::render::render;
@@ -71,6 +73,56 @@ pub fn announce(
     };
     let by = "the service itself".to_owned();
     Some(go_on(book, bridge, Authentic { request, by }, now))
+}
+
+/// Takes an event that was kept through today's steps again: as it came, by the rules of now. `None` when no bridge has its
+/// name any more.
+pub fn replay(
+    book: &RuleBook,
+    event: &Event,
+    now: Timestamp,
+) -> Option<Result<Passed, Unreadable>> {
+    let bridge = book.bridges.get(&event.bridge)?;
+    let headers = event
+        .header
+        .iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+        .collect();
+    let query = form_urlencoded(&event.query);
+    let request = Request {
+        method: http::Method::POST,
+        target: format!("/hooks/{}{query}", event.bridge),
+        rest: String::new(),
+        headers,
+        body: event.raw.clone(),
+        peer: None,
+    };
+    let by = "the outbox".to_owned();
+    Some(go_on(book, bridge, Authentic { request, by }, now))
+}
+
+/// `?a=b&c=d`, or nothing.
+fn form_urlencoded(query: &BTreeMap<String, String>) -> String {
+    let encode = |text: &str| {
+        let mut encoded = String::new();
+        for byte in text.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    encoded.push(char::from(byte));
+                }
+                _ => encoded.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        encoded
+    };
+    let mut text = String::new();
+    for (name, value) in query {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(&encode(name));
+        text.push('=');
+        text.push_str(&encode(value));
+    }
+    text
 }
 
 /// The steps behind the door: parse, route, render.

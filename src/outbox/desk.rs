@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{
     Attempt, Conversation, DeliveryId, DeliveryState, Event, Lane, Message, Receipt, Timestamp,
@@ -189,6 +190,21 @@ pub struct Prune {
     pub forget_before: Timestamp,
     /// Beyond so many bytes on disk the oldest go first, however young.
     pub max_bytes: Option<u64>,
+}
+
+/// Ids and hashes are remembered at least so long, so that a repeat is known however short contents are kept.
+const REMEMBER_IDS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl Prune {
+    /// The rule for contents that are kept for `age`, at that moment.
+    pub fn of(now: Timestamp, age: Duration, max_bytes: Option<u64>) -> Prune {
+        let ago = |span: Duration| now.saturating_sub(span).unwrap_or(Timestamp::MIN);
+        Prune {
+            before: ago(age),
+            forget_before: ago(age.max(REMEMBER_IDS)),
+            max_bytes,
+        }
+    }
 }
 
 /// What a chunk of pruning did.

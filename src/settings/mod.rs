@@ -20,7 +20,7 @@ pub use section::{PREFIX, VARIABLES};
 
 use crate::bridge::Surroundings;
 use crate::bridge::group::{check_locale, check_time_zone, known_locales, read_groups};
-use crate::bridge::measure::parse_time;
+use crate::bridge::measure::{parse_size, parse_time};
 use crate::bridge::problem::{Flaw, Level, Problem, Sources};
 use crate::bridge::reading::Reading;
 use crate::bridge::table::as_text;
@@ -94,6 +94,10 @@ pub struct ConsoleSettings {
 pub struct StorageSettings {
     /// The SQLite file.
     pub file: PathBuf,
+    /// How long contents of events and of their deliveries are kept; what is not delivered stays.
+    pub keep: Duration,
+    /// Beyond so many bytes on disk the oldest go first.
+    pub max_size: Option<u64>,
 }
 
 /// How deliveries are tried.
@@ -108,6 +112,9 @@ pub struct DeliverySettings {
     /// How long one message is tried, from its first attempt.
     pub horizon: Duration,
 }
+
+/// A retry of a sender must find what it repeats.
+const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
 
 /// More into one conversation than OpenIM takes from everybody together.
 const FASTEST_PACE: u32 = 100;
@@ -255,8 +262,23 @@ fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettings> {
         }
         _ => Err("an outbox is written like `sqlite:openim-bridge.db`".to_owned()),
     });
+    let keep = section.read("keep", |span| match parse_time(span)? {
+        span if span < SHORTEST_KEEP => {
+            Err("what comes in is kept for an hour at least".to_owned())
+        }
+        span => Ok(span),
+    });
+    let bounded = section.is_set("max_size");
+    let max_size = section.read("max_size", parse_size);
     section.finish();
-    Some(StorageSettings { file: file? })
+    if bounded && max_size.is_none() {
+        return None;
+    }
+    Some(StorageSettings {
+        file: file?,
+        keep: keep?,
+        max_size,
+    })
 }
 
 fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {

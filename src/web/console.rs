@@ -13,7 +13,8 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use subtle::ConstantTimeEq;
 
-use super::answer;
+use super::desk::Desk;
+use super::{answer, api};
 use crate::model::{Health, Secret};
 
 /// The content type of the metrics (OpenMetrics 1.0).
@@ -32,20 +33,24 @@ pub struct Console {
     pub health: AskHealth,
     /// What it counts and times.
     pub metrics: AskMetrics,
+    /// The desk behind the API.
+    pub desk: Desk,
     /// The token to ask with (`Authorization: Bearer …`); none on loopback.
     pub token: Option<Secret>,
 }
 
 impl Console {
-    /// The console's routes: `GET /health`, `GET /metrics`.
+    /// The console's routes: `GET /health`, `GET /metrics`, the API.
     pub fn router(self) -> Router {
+        let desk = self.desk.clone();
         Router::new()
             .route("/health", get(health))
             .route("/metrics", get(metrics))
-            .route_layer(from_fn_with_state(self.clone(), want_token))
+            .with_state(self.clone())
+            .merge(api::router(desk))
+            .route_layer(from_fn_with_state(self, want_token))
             .fallback(answer::not_found)
             .method_not_allowed_fallback(answer::method_not_allowed)
-            .with_state(self)
     }
 }
 

@@ -1,11 +1,14 @@
 //! The two listeners: the door, which may face the world, and the console with health, on an address of its own.
 
 mod answer;
+mod api;
 mod body;
 mod console;
+pub mod desk;
 mod hooks;
 mod listener;
 mod proxies;
+pub mod shown;
 
 pub use console::{AskHealth, AskMetrics, Console};
 pub use hooks::Door;
