@@ -3,9 +3,10 @@
 //!
 //! [`Outbox`] is the one contract; [`sqlite`] meets it. What passes between the courier and the outbox stands in
 //! `sending` (the head of a lane, on its way) and `settling` (what became of it at OpenIM); what people ask and do stands
-//! in `desk`.
+//! in `desk`. The rules that every engine follows stand in [`lane`].
 
 mod desk;
+pub mod lane;
 mod sending;
 mod settling;
 pub mod sqlite;
