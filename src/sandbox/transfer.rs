@@ -16,7 +16,7 @@ pub const UNTIL_STORED: Duration = Duration::from_millis(100);
 /// The same on released servers.
 const UNTIL_STORED_38: Duration = Duration::from_millis(40);
 
-/// The most messages of one batch.
+/// The most messages of one batch; it is taken as soon as it is full.
 const BATCH: usize = 500;
 
 /// How long a batch is open: it is taken so long after its first message came.
@@ -33,6 +33,8 @@ pub(super) struct Transfer {
     queue: VecDeque<Waiting>,
     /// When the next batch is taken; `None` while there is nothing to take, or nobody to take it.
     next: Option<Timestamp>,
+    /// How many came since the last batch was taken.
+    fresh: usize,
 }
 
 /// One message in the queue.
@@ -87,7 +89,10 @@ impl World {
             entry: self.log.len() - 1,
             from: now,
         });
-        if self.transfer.next.is_none() {
+        self.transfer.fresh += 1;
+        if self.transfer.fresh >= BATCH {
+            self.transfer.next = Some(now);
+        } else {
             self.wake_transfer(now);
         }
         self.changed();
@@ -108,7 +113,7 @@ impl World {
                     let event = self.faults.take_event(index);
                     self.happen(event, at);
                 }
-                _ => self.take_batch(due),
+                _ => self.take_batches(due),
             }
         }
     }
@@ -162,33 +167,35 @@ impl World {
         }
     }
 
-    /// Takes the next batch from the queue and files it, conversation by conversation.
-    fn take_batch(&mut self, at: Timestamp) {
+    /// Takes what waits, batch by batch, and files each batch conversation by conversation.
+    fn take_batches(&mut self, at: Timestamp) {
+        self.transfer.fresh = 0;
         if let Some(hold) = self.faults.holds(None, at) {
             self.transfer.next = hold.until();
             return;
         }
-        let (mut batch, mut left, mut earliest) = (Vec::new(), VecDeque::new(), None);
+        let (mut ready, mut left, mut earliest) = (Vec::new(), VecDeque::new(), None);
         for waiting in std::mem::take(&mut self.transfer.queue) {
             let hold = match waiting.from > at {
                 true => Some(Hold::Until(waiting.from)),
                 false => self.faults.holds(Some(&waiting.kept.conversation), at),
             };
-            let ready_at = match hold {
-                Some(hold) => hold.until(),
-                None if batch.len() < BATCH => {
-                    batch.push(waiting);
-                    continue;
+            match hold {
+                None => ready.push(waiting),
+                Some(hold) => {
+                    earliest = [earliest, hold.until()].into_iter().flatten().min();
+                    left.push_back(waiting);
                 }
-                None => Some(later(at, interval(self.family))),
-            };
-            earliest = [earliest, ready_at].into_iter().flatten().min();
-            left.push_back(waiting);
+            }
         }
         self.transfer.queue = left;
         self.transfer.next = earliest;
-        for (place, messages) in self.sorted(batch, at) {
-            self.file(&place, messages, at);
+        let mut ready = ready.into_iter().peekable();
+        while ready.peek().is_some() {
+            let batch = ready.by_ref().take(BATCH).collect();
+            for (place, messages) in self.sorted(batch, at) {
+                self.file(&place, messages, at);
+            }
         }
         self.changed();
     }

@@ -272,21 +272,31 @@ impl<'de> Deserialize<'de> for Fault {
 /// All faults for people: name, what it does, what can be set.
 pub fn listed() -> String {
     let mut text = String::new();
-    for known in &FAULTS {
-        let keys: Vec<&str> = known.keys().collect();
-        let keys = keys.join(", ");
-        text.push_str(&format!(
-            "{}\n    {}\n    keys: {keys}\n",
-            known.name, known.says
-        ));
+    let section = |kind: Kind| match kind {
+        _ if kind.is_at_the_door() => "what a call meets",
+        _ if kind.is_event() => "what happens once",
+        _ => "what happens to messages",
+    };
+    for title in [
+        "what a call meets",
+        "what happens to messages",
+        "what happens once",
+    ] {
+        text.push_str(&format!("{title}\n"));
+        for known in FAULTS.iter().filter(|known| section(known.kind) == title) {
+            text.push_str(&format!("  {:<17} {}\n", known.name, known.says));
+        }
+        text.push('\n');
     }
     let calls: Vec<&str> = CALLS.iter().map(|(name, _)| *name).collect();
     text.push_str(&format!(
-        "\nafter, for  when it begins, and for how long (250ms, 2s, 5m); without them: at once, for ever\n\
-         conversation  OpenIM's id of one, as sg_ops, si_bot_alice, sn_alice_bot, or its beginning with *; can be repeated\n\
-         call  {}, or a path of the API; can be repeated\n\
-         probability  from 0 to 1; skip, times  let so many pass first, and hit so many\n\
-         by  how long it takes, or a range: by=100ms..2s\n",
+        "what can be set\n  \
+           after, for        when it begins, and how long it lasts: 250ms, 2s, 5m; without: at once, for ever\n  \
+           conversation      OpenIM's id of one, sg_ops or si_alice_bot, or its beginning: sn_*; can be repeated\n  \
+           probability       from 0 to 1, the same for the same seed\n  \
+           skip, times       lets so many pass first; hits so many\n  \
+           call              {}, or a path of the API; can be repeated\n  \
+           by                how long it takes, or a range: by=100ms..2s\n",
         calls.join(", ")
     ));
     text

@@ -32,19 +32,22 @@ pub(in crate::sandbox) enum Kind {
 impl Kind {
     /// Whether calls meet it.
     pub(super) fn is_at_the_door(self) -> bool {
-        !matches!(
-            self,
-            Kind::Displaced
-                | Kind::Unreadable
-                | Kind::Drop
-                | Kind::Late
-                | Kind::EarlySeq
-                | Kind::Hole
-                | Kind::Repeat
-                | Kind::Mixed
-                | Kind::Restart
-                | Kind::SeqsAnew
-        )
+        !self.is_event()
+            && !matches!(
+                self,
+                Kind::Unreadable
+                    | Kind::Drop
+                    | Kind::Late
+                    | Kind::EarlySeq
+                    | Kind::Hole
+                    | Kind::Repeat
+                    | Kind::Mixed
+            )
+    }
+
+    /// Whether it happens once, when its time has come.
+    pub(super) fn is_event(self) -> bool {
+        matches!(self, Kind::Displaced | Kind::Restart | Kind::SeqsAnew)
     }
 }
 
@@ -159,7 +162,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "slow",
             Kind::Slow,
             SEND,
-            "answers late; message=later (default): takes it when it answers, also when nobody waits any more; message=taken: at once",
+            "answers late, by=2s (default), and takes the message then, also when nobody waits any more; message=taken: at once",
         )
     },
     Described {
@@ -169,7 +172,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "hang",
             Kind::Hang,
             SEND,
-            "never answers; message=not-taken, taken, or later (after `by`, without it when the faults are changed)",
+            "never answers; message=taken, or later: by=30s, or without `by` when the faults are changed",
         )
     },
     Described {
@@ -179,7 +182,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "reset",
             Kind::Reset,
             SEND,
-            "resets the connection; message=not-taken or taken",
+            "resets the connection; message=taken: after the message was taken",
         )
     },
     Described {
@@ -189,7 +192,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "http",
             Kind::Status,
             SEND,
-            "a proxy's HTTP status and page: code=502 (default), 503, 504 …; 500 has no body; message=not-taken or taken",
+            "HTTP status and page of a proxy: code=502 (default), 503, 504; 500 has no body; message=taken",
         )
     },
     Described {
@@ -199,7 +202,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "html",
             Kind::Html,
             SEND,
-            "a proxy's page with HTTP 200; message=not-taken or taken",
+            "a proxy's page with HTTP 200; message=taken",
         )
     },
     Described {
@@ -240,7 +243,7 @@ pub(super) const FAULTS: [Described; 33] = [
             &recorded::RPC_DEADLINE,
             MESSAGES,
             (0, 0),
-            "errCode 4 `context deadline exceeded`; message=not-taken or taken",
+            "errCode 4 `context deadline exceeded`; message=taken",
         )
     },
     answer(
@@ -250,12 +253,22 @@ pub(super) const FAULTS: [Described; 33] = [
         (870, 1_600),
         "errCode 500 `client has run out of available brokers`",
     ),
+    Described {
+        by: (6_000, 6_000),
+        message: &[Later],
+        ..met(
+            "kafka-hangs",
+            Kind::Slow,
+            SEND,
+            "errCode 0 late, by=6s (default); the message is taken then, until then its status is 0",
+        )
+    },
     answer(
         "kafka-breaker",
         &recorded::KAFKA_BREAKER,
         SEND,
         (9, 100),
-        "errCode 500 `circuit breaker is open`, as a few sends after Kafka stopped and until 5 s after it is back",
+        "errCode 500 `circuit breaker is open`; so from a few sends after Kafka stopped until 5 s after it is back",
     ),
     answer(
         "redis-stopped",
@@ -280,7 +293,7 @@ pub(super) const FAULTS: [Described; 33] = [
             &recorded::REDIS_LOST,
             SEND,
             (4_780, 4_780),
-            "errCode 500 after the message was queued, and its status is 0 for ever; message=taken, or lost as it was once",
+            "errCode 500 although the message was taken, and status 0 for ever; message=lost: and it is never stored",
         )
     },
     answer(
@@ -326,7 +339,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "displaced",
             Kind::Displaced,
             &[],
-            "once: takes back every token given out so far; code as above",
+            "takes back every token given out so far; code as above",
         )
     },
     met(
@@ -402,7 +415,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "restart",
             Kind::Restart,
             &[],
-            "once: loses what was accepted and not stored yet; for=3s: and cuts every connection so long",
+            "loses what was accepted and not stored yet; for=3s: and resets every connection so long",
         )
     },
     Described {
@@ -411,17 +424,7 @@ pub(super) const FAULTS: [Described; 33] = [
             "seqs-anew",
             Kind::SeqsAnew,
             &[],
-            "once: empties the conversations, their seqs begin at 1 again",
-        )
-    },
-    Described {
-        by: (6_000, 6_000),
-        message: &[Later],
-        ..met(
-            "kafka-hangs",
-            Kind::Slow,
-            SEND,
-            "answers 0 late and takes the message then: by=6s (default); the status call says 0 until then",
+            "empties conversations; their seqs begin at 1 again",
         )
     },
 ];

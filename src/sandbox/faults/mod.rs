@@ -247,13 +247,11 @@ impl Faults {
 
     /// What happens next by itself: when, and which fault of the plan it is.
     pub fn next_event(&self) -> Option<(Timestamp, usize)> {
-        let pending = self.met.iter().enumerate().filter(|(_, met)| {
-            let is_event = matches!(
-                met.fault.kind,
-                Kind::Restart | Kind::SeqsAnew | Kind::Displaced
-            );
-            is_event && met.met == 0
-        });
+        let pending = self
+            .met
+            .iter()
+            .enumerate()
+            .filter(|(_, met)| met.fault.kind.is_event() && met.met == 0);
         pending
             .map(|(index, met)| (later(self.since, met.fault.after), index))
             .min()
