@@ -266,7 +266,7 @@ fn count(slots: &[Slot]) -> i64 {
     i64::try_from(slots.len()).unwrap_or(i64::MAX)
 }
 
-/// A hole that is marked, as `pull_msg_by_seq` shows it: a message without anything but its seq and `status` 4.
+/// A hole that is marked, as `pull_msg_by_seq` shows it: a message without anything but its seq and `status` 4. Not recorded.
 pub(super) fn deleted(seq: i64, family: Family) -> Value {
     let mut message = json!({
         "sendID": "", "recvID": "", "groupID": "", "clientMsgID": "", "serverMsgID": "",

@@ -3,6 +3,7 @@
 mod control;
 mod door;
 mod reading;
+mod recorded;
 mod storing;
 
 use std::sync::Arc;
