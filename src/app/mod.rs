@@ -25,7 +25,7 @@ use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
 use crate::model::{Clock, DeliveryState, Gauges, Health, Meters, Timestamp, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{Outbox, OutboxError, Window};
 use crate::settings::{DeliverySettings, Environment, Settings};
 use crate::web::desk::Desk;
 use crate::web::{Console, Door, Listener, Patience};
@@ -98,20 +98,21 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let settings = rules.settings();
 
     let file = start.directory.join(&settings.storage.file);
-    let outbox = SqliteOutbox::open(&file, Options::default(), clock.clone())
+    let outbox = SqliteOutbox::open(&file, options(&settings), clock.clone())
         .map_err(|error| NotStarted::Outbox(error.to_string()))?;
     let outbox: Arc<dyn Outbox> = Arc::new(outbox);
     rules.keep_started();
 
     let openim = OpenIm::new(server_of(&settings), clock.clone())
         .map_err(|error| NotStarted::Server(error.to_string()))?;
+    let meters = Arc::new(Meters::new());
     let courier = Courier::new(
         outbox.clone(),
         openim,
         policy(&settings.delivery),
+        meters.clone(),
         clock.clone(),
     );
-    let meters = Arc::new(Meters::new());
     let (stop, stopped) = flag::channel(false);
 
     let door_socket = bind("the door", settings.door.listen)?;
@@ -202,6 +203,13 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     })
 }
 
+fn options(settings: &Settings) -> Options {
+    Options {
+        window: window(&settings.delivery),
+        ..Options::default()
+    }
+}
+
 /// The outbox of the settings for a command, beside the service that may run. `directory` is the operator's.
 ///
 /// # Errors
@@ -212,7 +220,7 @@ pub async fn outbox_beside(
     clock: Clock,
 ) -> Result<Arc<dyn Outbox>, String> {
     let file = directory.join(&settings.storage.file);
-    let outbox = SqliteOutbox::open_beside(file, Options::default(), clock)
+    let outbox = SqliteOutbox::open_beside(file, options(settings), clock)
         .map_err(|error| error.to_string())?;
     Ok(Arc::new(outbox))
 }
@@ -254,14 +262,26 @@ fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NotStart
 
 fn policy(settings: &DeliverySettings) -> Policy {
     Policy {
-        first_pause: settings.retry_first,
-        longest_pause: settings.retry_longest,
-        horizon: settings.horizon,
+        schedule: settings.schedule.clone(),
+        settle: settings.settle,
+        prove: settings.prove,
+        unproven: settings.unproven,
+        window: window(settings),
         pace: Pace {
             per_second: settings.pace,
             ..Pace::default()
         },
         ..Policy::default()
+    }
+}
+
+fn window(settings: &DeliverySettings) -> Window {
+    Window {
+        messages: match settings.read_back {
+            true => settings.window,
+            false => 0,
+        },
+        ..Window::default()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::model::{Clock, DeliveryState, Meters, State, Timestamp};
 use crate::outbox::{Counts, Filter, NewEvent, Outbox, OutboxError, Page};
 
 /// How often it is looked whether there is something to tell.
-const ROUND: Duration = Duration::from_secs(10);
+const ROUND: Duration = Duration::from_secs(5);
 
 /// The same thing is told no more often.
 const AT_MOST_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -146,10 +146,7 @@ fn go_on(
                 rendered: spoken.said.rendered()?,
                 destination: spoken.destination,
                 conversation: spoken.conversation,
-                expires: spoken.expires.map(|at| crate::model::Expires {
-                    at,
-                    folded: "{}".to_owned(),
-                }),
+                expires: spoken.expires,
             })
         })
         .collect();
