@@ -1,13 +1,16 @@
 //! Builds every room from the settings of a directory, runs them, swaps the rule-book when its files change.
 
+mod keeper;
 mod last_good;
+mod notices;
+mod report;
 mod rules;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +20,16 @@ use tokio::task::JoinHandle;
 
 pub use rules::{Broken, Rules, log_problems, server_of};
 
+use self::keeper::Keeper;
+use self::notices::Notices;
+use self::report::Report;
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
-use crate::model::{Clock, DeliveryState, Health, SenderHealth, Timestamp, Trouble};
+use crate::model::{Clock, Meters};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
-use crate::outbox::{Outbox, OutboxError};
-use crate::settings::{DeliverySettings, Environment};
+use crate::outbox::{Outbox, OutboxError, Window};
+use crate::settings::{DeliverySettings, Environment, Settings};
+use crate::web::desk::Desk;
 use crate::web::{Console, Door, Listener, Patience, RefusedRequests, Seen};
 
 /// How long requests in flight may take to finish after the service is told to stop: below the 30 s after which a
@@ -52,6 +59,8 @@ pub struct Running {
     door_listener: Listener,
     console_listener: Listener,
     courier: JoinHandle<Home>,
+    notices: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     reload: JoinHandle<()>,
     stop: flag::Sender<bool>,
 }
@@ -91,17 +100,19 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let settings = rules.settings();
 
     let file = start.directory.join(&settings.storage.file);
-    let outbox = SqliteOutbox::open(&file, Options::default(), clock.clone())
+    let outbox = SqliteOutbox::open(&file, options(&settings), clock.clone())
         .map_err(|error| NotStarted::Outbox(error.to_string()))?;
     let outbox: Arc<dyn Outbox> = Arc::new(outbox);
     rules.keep_started();
 
     let openim = OpenIm::new(server_of(&settings), clock.clone())
         .map_err(|error| NotStarted::Server(error.to_string()))?;
+    let meters = Arc::new(Meters::new());
     let courier = Courier::new(
         outbox.clone(),
         openim,
         policy(&settings.delivery),
+        meters.clone(),
         clock.clone(),
     );
     let (stop, stopped) = flag::channel(false);
@@ -118,21 +129,35 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         trusted_proxies: settings.door.trusted_proxies.clone().into(),
         limits: settings.door.limits,
         seen: seen.clone(),
+        meters: meters.clone(),
         refused: Arc::new(RefusedRequests::beside(&file)),
     };
-    let started = clock.now();
+    let report = Arc::new(Report {
+        rules: rules.clone(),
+        outbox: outbox.clone(),
+        courier: courier.clone(),
+        seen: seen.clone(),
+        meters: meters.clone(),
+        clock: clock.clone(),
+        started: clock.now(),
+    });
     let console = Console {
         health: Arc::new({
-            let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
+            let report = report.clone();
             move || {
-                let (rules, outbox, courier) = (rules.clone(), outbox.clone(), courier.clone());
-                let seen = seen.clone();
-                Box::pin(async move {
-                    let senders = (&*seen, started);
-                    health(&rules, &*outbox, &courier, senders).await
-                })
+                let report = report.clone();
+                Box::pin(async move { report.health().await })
             }
         }),
+        metrics: Arc::new(move || {
+            let report = report.clone();
+            Box::pin(async move { report.metrics().await })
+        }),
+        desk: Desk {
+            outbox: outbox.clone(),
+            book: book.clone(),
+            clock: clock.clone(),
+        },
         token: settings.console.token.clone(),
     };
     let listen = |what, address, socket, router| {
@@ -150,6 +175,24 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         console.router(),
     )?;
 
+    let notices = Notices {
+        outbox: outbox.clone(),
+        rules: rules.clone(),
+        book: book.clone(),
+        courier: courier.clone(),
+        seen,
+        clock: clock.clone(),
+        refused: BTreeMap::new(),
+        outage: None,
+    };
+    let notices = tokio::spawn(notices.run());
+    let keeper = Keeper {
+        outbox: outbox.clone(),
+        book: book.clone(),
+        storage: settings.storage.clone(),
+        clock: clock.clone(),
+    };
+    let keeper = tokio::spawn(keeper.run());
     let courier = tokio::spawn(courier.run(raised(stopped.clone())));
     let reload = tokio::spawn(reload(rules, start.directory, file, clock, stopped));
     Ok(Running {
@@ -160,9 +203,33 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         door_listener,
         console_listener,
         courier,
+        notices,
+        keeper,
         reload,
         stop,
     })
+}
+
+fn options(settings: &Settings) -> Options {
+    Options {
+        window: window(&settings.delivery),
+        ..Options::default()
+    }
+}
+
+/// The outbox of the settings for a command, beside the service that may run. `directory` is the operator's.
+///
+/// # Errors
+/// When there is none yet, or it cannot be opened; the text says which.
+pub async fn outbox_beside(
+    settings: &Settings,
+    directory: &Path,
+    clock: Clock,
+) -> Result<Arc<dyn Outbox>, String> {
+    let file = directory.join(&settings.storage.file);
+    let outbox = SqliteOutbox::open_beside(file, options(settings), clock)
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(outbox))
 }
 
 impl Running {
@@ -177,6 +244,8 @@ impl Running {
         // First the door: what it has taken is kept. Then the courier, which records what it learns. Then the outbox.
         self.door_listener.stop(GRACE).await;
         let _ = self.stop.send(true);
+        self.notices.abort();
+        self.keeper.abort();
         let _ = self.courier.await;
         let _ = self.reload.await;
         self.console_listener.stop(Duration::ZERO).await;
@@ -200,14 +269,26 @@ fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NotStart
 
 fn policy(settings: &DeliverySettings) -> Policy {
     Policy {
-        first_pause: settings.retry_first,
-        longest_pause: settings.retry_longest,
-        horizon: settings.horizon,
+        schedule: settings.schedule.clone(),
+        settle: settings.settle,
+        prove: settings.prove,
+        unproven: settings.unproven,
+        window: window(settings),
         pace: Pace {
             per_second: settings.pace,
             ..Pace::default()
         },
         ..Policy::default()
+    }
+}
+
+fn window(settings: &DeliverySettings) -> Window {
+    Window {
+        messages: match settings.read_back {
+            true => settings.window,
+            false => 0,
+        },
+        ..Window::default()
     }
 }
 
@@ -233,63 +314,5 @@ async fn reload(
         if let Err(error) = looked {
             tracing::error!(%error, "the rules could not be looked at");
         }
-    }
-}
-
-async fn health(
-    rules: &Rules,
-    outbox: &dyn Outbox,
-    courier: &Courier,
-    (seen, started): (&Seen, Timestamp),
-) -> Health {
-    let mut troubles: Vec<Trouble> = rules.trouble().into_iter().collect();
-    if let Some(trouble) = courier.server_trouble() {
-        troubles.push(Trouble {
-            part: "openim",
-            what: format!("{} (since {:.0})", trouble.why, trouble.since),
-        });
-    }
-    let probe = outbox.probe().await;
-    let takes_webhooks = probe.is_ok();
-    if let Err(error) = probe {
-        troubles.push(Trouble {
-            part: "outbox",
-            what: error.to_string(),
-        });
-    }
-    let counts = outbox.counts().await.unwrap_or_default();
-    let unrendered = counts.deliveries.get(&DeliveryState::Unrendered);
-    if let Some(count) = unrendered.filter(|count| **count > 0) {
-        troubles.push(Trouble {
-            part: "templates",
-            what: format!("messages that a template could not render, kept: {count}"),
-        });
-    }
-    let deliveries: BTreeMap<&'static str, u64> = counts
-        .deliveries
-        .iter()
-        .map(|(state, count)| (state.word(), *count))
-        .collect();
-    Health {
-        ok: troubles.is_empty(),
-        takes_webhooks,
-        rule_book: rules.in_use(),
-        troubles,
-        deliveries,
-        unrouted: counts.unrouted,
-        since: format!("{started:.0}"),
-        bridges: rules
-            .book()
-            .load()
-            .doors()
-            .map(|door| {
-                let sender = SenderHealth {
-                    secrets: seen.secrets(door),
-                    refused: seen.refusals(&door.name),
-                };
-                (door.name.clone(), sender)
-            })
-            .collect(),
-        refused: seen.refusals(""),
     }
 }

@@ -31,6 +31,9 @@ struct State {
     seen: Sources,
     /// The files of secrets that they name, as they were then.
     secret_files: SecretFiles,
+    /// When that was.
+    looked: Timestamp,
+    /// When the rules in use were loaded.
     since: Timestamp,
     from: &'static str,
     /// How many errors the directory has now.
@@ -95,6 +98,7 @@ impl Rules {
                 State {
                     seen,
                     secret_files,
+                    looked: now,
                     since: now,
                     from: "directory",
                     errors: 0,
@@ -125,6 +129,7 @@ impl Rules {
                     State {
                         seen,
                         secret_files,
+                        looked: now,
                         since: now,
                         from: "last good",
                         errors,
@@ -193,6 +198,7 @@ impl Rules {
                 *self.state() = State {
                     seen,
                     secret_files,
+                    looked: now,
                     since: now,
                     from: "directory",
                     errors: 0,
@@ -209,6 +215,7 @@ impl Rules {
                 let mut state = self.state();
                 state.seen = seen;
                 state.secret_files = secret_files;
+                state.looked = now;
                 state.errors = errors;
                 state.first = first;
             }
@@ -235,6 +242,12 @@ impl Rules {
                 state.errors, state.first
             ),
         })
+    }
+
+    /// Since when the directory is broken in the way it is now, if it is.
+    pub fn broken_since(&self) -> Option<Timestamp> {
+        let state = self.state();
+        (state.errors > 0).then_some(state.looked)
     }
 
     /// A folder that went away is no wish to refuse every webhook: senders do not come back after a 401.
@@ -285,7 +298,7 @@ impl Rules {
 /// The server of the settings, as the courier's room wants it.
 pub fn server_of(settings: &Settings) -> Server {
     let openim = &settings.openim;
-    Server::new(
+    let server = Server::new(
         &openim.api_url,
         &openim.user_id,
         openim.secret.clone(),
@@ -294,7 +307,12 @@ pub fn server_of(settings: &Settings) -> Server {
             nickname: openim.send_as.nickname.clone(),
             face_url: openim.send_as.face_url.clone(),
         },
-    )
+    );
+    Server {
+        connect_within: settings.delivery.connect_within,
+        answer_within: settings.delivery.answer_within,
+        ..server
+    }
 }
 
 fn place(problem: &Problem, sources: &Sources) -> String {

@@ -192,6 +192,9 @@ impl Family {
     }
 }
 
+/// The bridge through which the service tells its operator what is wrong.
+pub const NOTICES: &str = "notices";
+
 fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     name.len() <= 64
@@ -357,9 +360,12 @@ fn compile_auth(
     is_parent: bool,
     resolve: Secrets<'_>,
 ) -> Result<Option<Auth>, ()> {
-    let Some((_, written)) = line.first() else {
+    let Some((name, written)) = line.first() else {
         return Err(());
     };
+    if name == NOTICES {
+        return no_auth_for_notices(reading, written);
+    }
     let auth_place = written.auth.as_ref().map(Spanned::span);
     let extends_place = written.extends.as_ref().map(|extends| extends.span.clone());
     let place = auth_place.or(extends_place).unwrap_or(written.top.clone());
@@ -425,6 +431,24 @@ fn compile_auth(
             Err(())
         }
     }
+}
+
+/// The service itself is the sender of its notices: there is nothing to prove, and no door.
+fn no_auth_for_notices(
+    reading: &Reading<'_>,
+    written: &WrittenBridge<'_>,
+) -> Result<Option<Auth>, ()> {
+    let auth = written.auth.as_ref().map(Spanned::span);
+    let secret = written.secrets.first().map(|secret| secret.span.clone());
+    let Some(place) = auth.or(secret) else {
+        return Ok(None);
+    };
+    let flaw = Flaw::new(
+        place,
+        "nobody can post to `notices`: the service itself is the sender of what goes through it",
+    );
+    reading.error(flaw.help("leave `secrets` and `[auth]` out"));
+    Err(())
 }
 
 /// What an operator should know about the worth of it; ways with the same worth share a line.

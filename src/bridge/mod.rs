@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use auth::Auth;
 use event_rules::EventRules;
 use family::Family;
+pub use family::NOTICES;
 use group::{Groups, known_locales};
 use people::People;
 use problem::{Level, Problem, Sources};

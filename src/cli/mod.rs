@@ -1,8 +1,11 @@
 //! The commands. One file each; here only how they are called and what an exit code means.
 
 pub mod check;
+mod deliveries;
 mod demo;
+mod desk;
 mod directory;
+mod events;
 mod explained;
 pub mod find;
 pub mod init;
@@ -84,6 +87,10 @@ enum Command {
     Sign(sign::Args),
     /// Say why a signature holds or does not, and name the likely cause
     Verify(verify::Args),
+    /// See what came in, and take it through today's rules again
+    Events(events::Args),
+    /// See where messages stand; retry, cancel, hold and release them
+    Deliveries(deliveries::Args),
     /// Run the stand-in OpenIM alone
     Sandbox(sandbox::Args),
 }
@@ -107,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Try(args) => try_request::run(everywhere, args),
         Command::Sign(args) => sign::run(everywhere, &args),
         Command::Verify(args) => verify::run(everywhere, &args),
+        Command::Events(args) => events::run(everywhere, args),
+        Command::Deliveries(args) => deliveries::run(everywhere, args),
         Command::Sandbox(args) => sandbox::run(args),
     }
 }

@@ -13,7 +13,7 @@ pub mod route;
 pub mod sample;
 
 pub use parse::{Taken, Unreadable, parse};
-pub use pass::{Passed, pass};
+pub use pass::{Passed, announce, pass, replay};
 pub use render::{Said, Spoken, render, render_with_notes};
 pub use request::{Answer, Authentic, Request, UnreadableRequest, as_written};
 pub use route::{Addressed, Decision, Routing, route, route_explained};

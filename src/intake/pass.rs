@@ -1,10 +1,12 @@
 //! The steps in a row, as the door takes them: from an authentic request to what the outbox keeps.
 
+use std::collections::BTreeMap;
+
 use super::parse::{Taken, Unreadable, parse};
 use super::render::render;
-use super::request::{Answer, Authentic};
+use super::request::{Answer, Authentic, Request};
 use super::route::route;
-use crate::bridge::{Bridge, RuleBook};
+use crate::bridge::{Bridge, NOTICES, RuleBook};
 use crate::model::{DeliveryId, Event, NewDelivery, Timestamp};
 
 /// What a request came to.
@@ -59,4 +61,77 @@ pub fn pass(
         event,
         deliveries,
     })
+}
+
+/// Takes what the service itself has to say (a JSON object as `bridges/notices.toml` reads it) through the same
+/// steps. `None` when no operator has named a chat for it.
+pub fn announce(
+    book: &RuleBook,
+    facts: &serde_json::Value,
+    now: Timestamp,
+) -> Option<Result<Passed, Unreadable>> {
+    let bridge = book.bridges.get(NOTICES)?;
+    if bridge.routes.is_empty() {
+        return None;
+    }
+    let request = Request {
+        method: http::Method::POST,
+        target: format!("/hooks/{NOTICES}"),
+        rest: String::new(),
+        headers: http::HeaderMap::new(),
+        body: facts.to_string().into(),
+        peer: None,
+    };
+    let by = "the service itself".to_owned();
+    Some(pass(book, bridge, Authentic::unproven(request, by), now))
+}
+
+/// Takes an event that was kept through today's steps again: as it came, by the rules of now. `None` when no bridge has its
+/// name any more.
+pub fn replay(
+    book: &RuleBook,
+    event: &Event,
+    now: Timestamp,
+) -> Option<Result<Passed, Unreadable>> {
+    let bridge = book.bridges.get(&event.bridge)?;
+    let headers = event
+        .header
+        .iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+        .collect();
+    let query = form_urlencoded(&event.query);
+    let request = Request {
+        method: http::Method::POST,
+        target: format!("/hooks/{}{query}", event.bridge),
+        rest: String::new(),
+        headers,
+        body: event.raw.clone(),
+        peer: None,
+    };
+    let by = "the outbox".to_owned();
+    Some(pass(book, bridge, Authentic::unproven(request, by), now))
+}
+
+/// `?a=b&c=d`, or nothing.
+fn form_urlencoded(query: &BTreeMap<String, String>) -> String {
+    let encode = |text: &str| {
+        let mut encoded = String::new();
+        for byte in text.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    encoded.push(char::from(byte));
+                }
+                _ => encoded.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        encoded
+    };
+    let mut text = String::new();
+    for (name, value) in query {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(&encode(name));
+        text.push('=');
+        text.push_str(&encode(value));
+    }
+    text
 }

@@ -44,6 +44,22 @@ impl Clock {
         }
     }
 
+    /// Time since some moment in the past, that nobody can set and that goes on while the machine sleeps.
+    pub fn uptime(&self) -> Duration {
+        match &self.0 {
+            Kind::System => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+                let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+                Duration::new(seconds, nanos)
+            }
+            Kind::Lever(now) => now
+                .borrow()
+                .duration_since(Timestamp::UNIX_EPOCH)
+                .unsigned_abs(),
+        }
+    }
+
     /// Returns once the clock shows `due` or later.
     #[expect(
         clippy::disallowed_methods,
@@ -74,6 +90,25 @@ impl Clock {
     pub async fn sleep(&self, span: Duration) {
         let due = self.now().saturating_add(span).unwrap_or(Timestamp::MAX);
         self.sleep_until(due).await;
+    }
+}
+
+/// How long something is surely ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// As long as this process lives: nobody else may hold it.
+    Ever,
+    /// Until [`Clock::uptime`] shows this.
+    Until(Duration),
+}
+
+impl Hold {
+    /// Whether it is surely ours for `span` from now on.
+    pub fn outlasts(self, span: Duration, clock: &Clock) -> bool {
+        match self {
+            Hold::Ever => true,
+            Hold::Until(end) => clock.uptime().saturating_add(span) <= end,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Conversation, Message, Timestamp};
+use super::{Conversation, Hold, Message, Timestamp};
 
 /// The id of a delivery. It goes with the message (`ex`) and through the logs (`delivery.id`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +23,13 @@ impl DeliveryId {
             seconds,
             nanos,
         )))
+    }
+
+    /// When it was made; `None` for an id that does not say it.
+    pub fn made(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let nanos = i32::try_from(nanos).ok()?;
+        Timestamp::new(i64::try_from(seconds).ok()?, nanos).ok()
     }
 }
 
@@ -51,8 +58,18 @@ pub struct NewDelivery {
     pub conversation: Conversation,
     /// The message, or why there is none yet.
     pub rendered: Rendered,
+    /// When it is not worth showing any more.
+    pub expires: Option<Expires>,
+}
+
+/// When a message is too late to be shown, and what stands in its place then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expires {
     /// Not shown any more after this moment.
-    pub expires: Option<Timestamp>,
+    pub at: Timestamp,
+    /// What speaks for all that came too late, in the reader's language: a line for one alone, and a line for several with
+    /// `{}` for their number.
+    pub folded: String,
 }
 
 /// What rendering gave. A mistake in a template loses nothing: the delivery is kept as unrendered.
@@ -131,6 +148,34 @@ pub struct Claim {
     pub attempt: Attempt,
     /// When the message's first attempt began; the horizon is counted from here.
     pub first_attempt: Timestamp,
+    /// The epoch of its lane: decisions need it.
+    pub epoch: u64,
+    /// How long the lane is surely ours. No request is written that may outlast it.
+    pub hold: Hold,
+    /// Whether it is known where reading begins in this conversation. If not, that is found out before it is sent.
+    pub has_baseline: bool,
+    /// Set when it came too late: what is said in its place, for itself and others.
+    pub folded: Option<Folded>,
+}
+
+/// Messages that came too late, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// How many, the one that carries the line included.
+    pub count: u64,
+    /// The lines of [`Expires::folded`].
+    pub line: String,
+}
+
+impl Folded {
+    /// The one line that is shown.
+    pub fn words(&self) -> String {
+        let (alone, several) = self.line.split_once('\n').unwrap_or(("", &self.line));
+        match (self.count, alone) {
+            (1, alone) if !alone.is_empty() => alone.replace("{}", "1"),
+            _ => several.replace("{}", &self.count.to_string()),
+        }
+    }
 }
 
 /// One attempt to send, written down before the request is.

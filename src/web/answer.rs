@@ -153,6 +153,7 @@ pub fn unauthorized() -> Response {
     response
 }
 
-fn says(status: StatusCode, error: &str) -> Response {
+/// A status with a short text, as JSON.
+pub fn says(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }

@@ -26,7 +26,7 @@ use super::seen::Seen;
 use crate::bridge::{Bridge, RuleBook};
 use crate::intake::authenticate::{Refusal, answer_anybody, authenticate};
 use crate::intake::{self, Passed, Unreadable};
-use crate::model::{Clock, Event, NewDelivery, Rendered, Timestamp};
+use crate::model::{Answered, Clock, Event, Meters, NewDelivery, Rendered, Step, Timestamp};
 use crate::outbox::{Kept, NewEvent, Outbox};
 
 /// The longest body that is read for a bridge that does not exist, in bytes: as for a bridge with the default limit, so
@@ -53,8 +53,17 @@ pub struct Door {
     pub limits: Limits,
     /// What came in, for health.
     pub seen: Arc<Seen>,
+    /// What is counted and timed, for the metrics.
+    pub meters: Arc<Meters>,
     /// Where refused requests are kept for a look.
     pub refused: Arc<RefusedRequests>,
+}
+
+impl Door {
+    fn took(&self, step: Step, began: Duration) {
+        let span = self.clock.uptime().saturating_sub(began);
+        self.meters.took(step, span);
+    }
 }
 
 /// An open door.
@@ -99,8 +108,12 @@ async fn take(
     let bridge = book.bridges.get(&name).filter(|bridge| bridge.is_door());
     let limit = bridge.map_or(UNKNOWN_BRIDGE_BODY, |bridge| bridge.max_body);
     let mut incoming = incoming(&request, rest, address);
+    let began = open.door.clock.uptime();
     incoming.body = match body::read(request, limit, open.door.patience.body).await {
-        Ok(body) => body,
+        Ok(body) => {
+            open.door.took(Step::Read, began);
+            body
+        }
         Err(unread) => {
             let name = bridge.map_or("", |bridge| &bridge.name);
             let refused = Refused::Unread(unread);
@@ -141,6 +154,7 @@ async fn ask(
     };
     match answer_anybody(auth, &incoming(&request, rest, address)) {
         Ok(answer) => {
+            open.door.meters.answered(&name, Answered::Challenge);
             tracing::info!(bridge.name = name, "a challenge was answered");
             answer::challenge(answer)
         }
@@ -242,7 +256,7 @@ impl Open {
         request: intake::Request,
         address: IpAddr,
     ) -> Response {
-        let now = self.door.clock.now();
+        let (now, began) = (self.door.clock.now(), self.door.clock.uptime());
         let large = request.body.len() > LARGE_BODY;
         let (open, known) = (self.clone(), bridge.clone());
         let step = move || open.bring_through(&book, &known, request, now);
@@ -256,7 +270,10 @@ impl Open {
         };
         let name = bridge.name.as_str();
         match came {
-            Came::Through(Ok(passed)) => self.answer_passed(&bridge, passed).await,
+            Came::Through(Ok(passed)) => {
+                self.door.took(Step::Intake, began);
+                self.answer_passed(&bridge, passed).await
+            }
             Came::Through(Err(unreadable)) => {
                 let refused = match unreadable {
                     Unreadable::Neither => Refused::MediaType,
@@ -315,6 +332,7 @@ impl Open {
                 deliveries,
             } => answer::success(reply, keep(&self.door, *event, routed, deliveries).await),
             Passed::Silent(why) => {
+                self.door.meters.answered(name, Answered::Silent);
                 tracing::info!(
                     bridge.name = name,
                     reason = why,
@@ -324,6 +342,7 @@ impl Open {
                 answer::success(reply, ours)
             }
             Passed::Challenge(answer) => {
+                self.door.meters.answered(name, Answered::Challenge);
                 tracing::info!(bridge.name = name, "a challenge was answered");
                 answer::challenge(answer)
             }
@@ -360,8 +379,20 @@ async fn keep(door: &Door, event: Event, routed: bool, deliveries: Vec<NewDelive
         deliveries,
     };
     // `keep` goes on when the sender hangs up: what was promised to the disk does not depend on who still listens.
-    let outbox = door.outbox.clone();
+    let (outbox, began) = (door.outbox.clone(), door.clock.uptime());
     let kept = tokio::spawn(async move { outbox.keep(new).await }).await;
+    let answered = match &kept {
+        Ok(Ok(Kept::New { .. })) => Answered::Kept,
+        Ok(Ok(Kept::Repeat { .. })) => Answered::Repeat,
+        Ok(Err(_)) | Err(_) => Answered::NotKept,
+    };
+    door.meters.answered(&bridge, answered);
+    if answered == Answered::Kept {
+        door.took(Step::Keep, began);
+        if !routed {
+            door.meters.unrouted(&bridge);
+        }
+    }
     match kept {
         Ok(Ok(Kept::New { deliveries })) => {
             tracing::info!(

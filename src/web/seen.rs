@@ -49,6 +49,15 @@ impl Seen {
         lock(&self.refused).get(bridge).cloned().unwrap_or_default()
     }
 
+    /// How many requests of a bridge failed to prove who sent them.
+    pub fn not_authentic(&self, bridge: &str) -> u64 {
+        let refusals = self.refusals(bridge);
+        let unproven = refusals.iter().filter(|(reason, _)| {
+            !reason.starts_with("body_") && !["too_many", "not_kept"].contains(reason)
+        });
+        unproven.map(|(_, many)| many).sum()
+    }
+
     /// Counts that a secret of a bridge, by its number from 1, has verified a request.
     pub fn verified(&self, bridge: &Bridge, number: usize, now: Timestamp) {
         let Some((reference, mark)) = self.secret(bridge, number) else {

@@ -117,6 +117,7 @@ impl Entrance {
             patience: Patience::default(),
             trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
             limits: self.limits,
+            meters: Arc::default(),
             seen: seen.clone(),
             refused: Arc::new(RefusedRequests::beside(&file)),
         };
@@ -171,7 +172,12 @@ impl Entrance {
     }
 
     async fn events(&self) -> u64 {
-        self.here().outbox.counts().await.unwrap().events
+        self.here()
+            .outbox
+            .counts(Clock::system().now())
+            .await
+            .unwrap()
+            .events
     }
 }
 

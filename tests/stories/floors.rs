@@ -36,6 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("config", &["settings"]),
     ("notify_debouncer_full", &["app"]),
+    ("prometheus_client", &["model/meter"]),
 ];
 
 /// Where a request's values meet secrets.

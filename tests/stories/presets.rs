@@ -121,9 +121,7 @@ fn every_shipped_bridge_believes_its_sender_in_each_of_its_ways_and_nobody_else(
                 let signed = match sign(auth, request.clone(), now) {
                     // Nobody can sign with a public key; who has the private one is driven elsewhere.
                     Err(Unsigned::PublicKey) => continue,
-                    signed => {
-                        signed.unwrap_or_else(|why| panic!("{bridge}, way {number}: {why}"))
-                    }
+                    signed => signed.unwrap_or_else(|why| panic!("{bridge}, way {number}: {why}")),
                 };
 
                 let passed = knock(&book, door, signed.clone(), now);
