@@ -165,6 +165,11 @@ dev = "g_dev"
     async fn start(&self, more: &[&str], variables: &[(&str, &str)]) -> Service {
         let mut arguments = vec!["--log-format", "json", "serve"];
         arguments.extend(more);
+        self.start(self.program(&arguments)).await
+    }
+
+    /// Starts a program that serves and logs JSON, and waits until it listens.
+    pub async fn start(&self, mut program: Command) -> Service {
         let log = self.path("log.jsonl");
         let mut child = self
             .program(&arguments)
