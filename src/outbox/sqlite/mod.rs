@@ -10,6 +10,7 @@ mod files;
 mod keep;
 mod lanes;
 mod list;
+mod log;
 mod prune;
 mod read;
 mod room;
@@ -27,8 +28,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 
 use self::claim::Take;
 use self::desk::{Append, Changes, Holding, RenderedNow};
-use self::files::Lock;
+use self::files::{Copies, Lock};
 use self::keep::Keep;
+use self::log::Log;
 use self::prune::Pruning;
 use self::room::Room;
 use self::settle::{Looking, Settle};
@@ -181,7 +183,7 @@ impl SqliteOutbox {
             if !file.exists() {
                 return Err(WhyNot::NotThere);
             }
-            let mut db = files::open_writer(file)?;
+            let mut db = files::open_writer(file, Copies::AtCommit)?;
             if !schema::is_current(&db)? {
                 let _lock = Lock::take(file).map_err(|why| match why {
                     WhyNot::InUse { .. } => WhyNot::Older,
@@ -197,7 +199,7 @@ impl SqliteOutbox {
 
     fn open_locked(file: &Path, options: Options, clock: Clock) -> Result<SqliteOutbox, WhyNot> {
         let lock = Lock::take(file)?;
-        let mut db = files::open_writer(file)?;
+        let mut db = files::open_writer(file, Copies::Apart)?;
         schema::migrate(&mut db)?;
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute("UPDATE mark SET value = value + 1 WHERE what = 'epoch'", [])?;
@@ -221,7 +223,7 @@ impl SqliteOutbox {
     /// Starts the writer.
     fn start(
         file: &Path,
-        db: Connection,
+        mut db: Connection,
         lock: Option<Lock>,
         epoch: u64,
         options: Options,
@@ -235,8 +237,20 @@ impl SqliteOutbox {
         let (orders, queue) = mpsc::channel(options.queue.max(1));
         let (standing, watched) = watch::channel(Standing::Open);
         let bell = Arc::new(Notify::new());
+        let log = match lock {
+            None => None,
+            Some(_) => {
+                let nudge = orders.downgrade();
+                Some(Log::start(file, &mut db, move || {
+                    if let Some(orders) = nudge.upgrade() {
+                        let _busy_anyhow = orders.try_send(Order::Nudge);
+                    }
+                })?)
+            }
+        };
         let writer = Writer {
             db,
+            log,
             file: file.to_owned(),
             orders: queue,
             standing,
