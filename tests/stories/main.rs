@@ -38,5 +38,7 @@ mod service;
 mod shipped;
 mod signer;
 mod signing;
+mod simulated;
+mod simulation;
 mod stage;
 mod trying;

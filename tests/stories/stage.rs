@@ -154,29 +154,26 @@ dev = "g_dev"
 
     /// Starts `serve` with more arguments and waits until it listens.
     pub async fn serve_with(&self, more: &[&str]) -> Service {
-        self.start(more, &[]).await
+        self.start(self.serving(more)).await
     }
 
     /// Starts `serve` with more variables in its environment.
     pub async fn serve_with_variables(&self, variables: &[(&str, &str)]) -> Service {
-        self.start(&[], variables).await
+        let mut program = self.serving(&[]);
+        program.envs(variables.iter().copied());
+        self.start(program).await
     }
 
-    async fn start(&self, more: &[&str], variables: &[(&str, &str)]) -> Service {
+    fn serving(&self, more: &[&str]) -> Command {
         let mut arguments = vec!["--log-format", "json", "serve"];
         arguments.extend(more);
-        self.start(self.program(&arguments)).await
+        self.program(&arguments)
     }
 
     /// Starts a program that serves and logs JSON, and waits until it listens.
     pub async fn start(&self, mut program: Command) -> Service {
         let log = self.path("log.jsonl");
-        let mut child = self
-            .program(&arguments)
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let listening = loop {
