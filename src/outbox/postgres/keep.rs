@@ -286,7 +286,7 @@ impl Group {
             0 => Vec::new(),
             new => {
                 tx.query(
-                    "SELECT nextval(pg_get_serial_sequence('event', 'number')) FROM generate_series(1, $1)",
+                    "SELECT nextval(pg_get_serial_sequence('event', 'number')) FROM generate_series(1, $1::bigint)",
                     &[&signed(new as u64)],
                 )
                 .await?
