@@ -110,8 +110,8 @@ pub struct Ending {
     pub look: Option<Timestamp>,
 }
 
-/// What a decision makes of the delivery in hand. `found` says that it stands in OpenIM's history already: then only
-/// another acceptance changes anything (it is looked for as well), and nothing else is done about it.
+/// What a decision makes of the delivery in hand. `found` says that it was found in OpenIM's history meanwhile: then it is
+/// stored, whatever the attempt came to.
 pub fn end(decision: &Decision, found: bool) -> Ending {
     let ending = |state| Ending {
         state,
@@ -120,14 +120,11 @@ pub fn end(decision: &Decision, found: bool) -> Ending {
         look: None,
     };
     match decision {
-        Decision::Accepted {
-            look: Some(look), ..
-        } => Ending {
-            look: Some(*look),
+        _ if found => ending(DeliveryState::Stored),
+        Decision::Accepted { look, .. } => Ending {
+            look: *look,
             ..ending(DeliveryState::Accepted)
         },
-        _ if found => ending(DeliveryState::Stored),
-        Decision::Accepted { look: None, .. } => ending(DeliveryState::Accepted),
         Decision::Refused(reason) => Ending {
             reason: Some(reason.clone()),
             ..ending(DeliveryState::Refused)

@@ -3,7 +3,7 @@
 //!
 //! [`Outbox`] is the one contract; [`sqlite`] meets it on one machine, [`postgres`] for several replicas. What passes between the courier and the outbox stands in
 //! `sending` (the head of a lane, on its way) and `settling` (what became of it at OpenIM); what people ask and do stands
-//! in `desk`.
+//! in `desk`. The rules that every engine follows stand in [`lane`].
 
 mod desk;
 pub mod lane;

@@ -113,6 +113,7 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, WhyNot> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     db.busy_timeout(BUSY)?;
+    db.pragma_update(None, "auto_vacuum", "incremental")?; // only while the file is empty; before it becomes one with a log
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
         return Err(WhyNot::Unusable(format!(

@@ -7,9 +7,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::rows::{count, micros, moment, state};
-use super::task::Task;
+use super::task::{Task, Turn};
 use super::{FORM, lanes};
-use crate::model::{DeliveryState, EventId, NewDelivery, Rendered, State, Timestamp};
+use crate::model::{DeliveryState, EventId, Message, NewDelivery, Rendered, State, Timestamp};
+use crate::outbox::lane::weight;
 use crate::outbox::{Kept, NewEvent, OutboxError};
 
 /// A sender without ids repeats itself within this time (its retry); the same body later is news (its reminder).
@@ -21,8 +22,44 @@ pub(super) struct Keep {
     body_hash: [u8; 32],
     header: String,
     query: String,
-    /// One for each delivery; `None` where it was not rendered.
-    messages: Vec<Option<String>>,
+    /// One for each delivery.
+    messages: Vec<Encoded>,
+}
+
+/// A message as it is kept; `None` where it was not rendered.
+pub(super) type Encoded = Option<Written>;
+
+/// A message, ready for its row.
+pub(super) struct Written {
+    /// As JSON.
+    pub json: String,
+    /// What it adds to the window.
+    pub bytes: i64,
+}
+
+impl Written {
+    /// A message as it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn of(message: &Message) -> Result<Written, OutboxError> {
+        Ok(Written {
+            json: serde_json::to_string(message)
+                .map_err(|error| OutboxError::Broken(error.to_string()))?,
+            bytes: i64::try_from(weight(message)).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+/// The messages of deliveries as they are kept.
+pub(super) fn encode(deliveries: &[NewDelivery]) -> Result<Vec<Encoded>, OutboxError> {
+    deliveries
+        .iter()
+        .map(|delivery| match &delivery.rendered {
+            Rendered::Ready(message) => Written::of(message).map(Some),
+            Rendered::Broken(_) => Ok(None),
+        })
+        .collect()
 }
 
 /// An event that was kept before.
@@ -38,20 +75,11 @@ impl Keep {
     /// When a message cannot be written as JSON.
     pub fn prepare(new: NewEvent) -> Result<Keep, OutboxError> {
         let json = |error: serde_json::Error| OutboxError::Broken(error.to_string());
-        let messages = new
-            .deliveries
-            .iter()
-            .map(|delivery| match &delivery.rendered {
-                Rendered::Ready(message) => serde_json::to_string(message).map(Some),
-                Rendered::Broken(_) => Ok(None),
-            })
-            .collect::<Result<_, _>>()
-            .map_err(json)?;
         Ok(Keep {
             body_hash: Sha256::digest(&new.event.raw).into(),
             header: serde_json::to_string(&new.event.header).map_err(json)?,
             query: serde_json::to_string(&new.event.query).map_err(json)?,
-            messages,
+            messages: encode(&new.deliveries)?,
             new,
         })
     }
@@ -136,14 +164,14 @@ impl Keep {
         ])
     }
 
-    fn insert_deliveries(
-        &self,
-        db: &Connection,
-        event: i64,
-        now: Timestamp,
-    ) -> rusqlite::Result<Kept> {
+    fn insert_deliveries(&self, turn: &Turn<'_>, event: i64) -> rusqlite::Result<Kept> {
+        let to = Origin {
+            event,
+            bridge: &self.new.event.bridge,
+            kind: &self.new.event.kind,
+        };
         for (delivery, message) in self.new.deliveries.iter().zip(&self.messages) {
-            insert_delivery(db, event, delivery, message.as_deref(), now)?;
+            insert_delivery(turn, &to, delivery, message)?;
         }
         Ok(Kept::New {
             deliveries: self.new.deliveries.len(),
@@ -154,30 +182,26 @@ impl Keep {
 impl Task for Keep {
     type Gives = Kept;
 
-    fn apply(
-        &self,
-        tx: &Connection,
-        now: Timestamp,
-    ) -> rusqlite::Result<Result<Kept, OutboxError>> {
-        let Some(first) = self.find_first(tx)? else {
-            self.warn_of_another_body(tx)?;
-            let event = self.insert_event(tx, now)?;
-            return self.insert_deliveries(tx, event, now).map(Ok);
+    fn apply(&self, turn: &Turn<'_>) -> rusqlite::Result<Result<Kept, OutboxError>> {
+        let Some(first) = self.find_first(turn.db)? else {
+            self.warn_of_another_body(turn.db)?;
+            let event = self.insert_event(turn.db, turn.now)?;
+            return self.insert_deliveries(turn, event).map(Ok);
         };
         if !first.routed && self.new.routed {
             // No route took the first one, and one does now: nothing was said yet, so this is no repetition. It is what
             // people hope for who mend a route and press "redeliver".
-            tx.prepare_cached("UPDATE event SET routed = 1 WHERE number = ?1")?
-                .execute([first.number])?;
-            return self.insert_deliveries(tx, first.number, now).map(Ok);
+            set_routed(turn.db, first.number)?;
+            return self.insert_deliveries(turn, first.number).map(Ok);
         }
-        let became = became(tx, first.number)?;
-        let put_back = put_back(tx, first.number, now)?;
+        let became = became(turn.db, first.number)?;
+        let put_back = put_back_ended(turn, first.number)?;
         Ok(Ok(Kept::Repeat { became, put_back }))
     }
 
     fn bytes(&self) -> usize {
-        let messages: usize = self.messages.iter().flatten().map(String::len).sum();
+        let messages = self.messages.iter().flatten();
+        let messages: usize = messages.map(|message| message.json.len()).sum();
         self.new.event.raw.len() + self.header.len() + self.query.len() + messages
     }
 
@@ -193,46 +217,68 @@ impl Task for Keep {
     }
 }
 
-fn insert_delivery(
-    db: &Connection,
-    event: i64,
+/// Where a delivery comes from.
+pub(super) struct Origin<'a> {
+    pub event: i64,
+    pub bridge: &'a str,
+    pub kind: &'a str,
+}
+
+/// Marks an event as taken by a route.
+pub(super) fn set_routed(db: &Connection, event: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE event SET routed = 1 WHERE number = ?1")?
+        .execute([event])?;
+    Ok(())
+}
+
+/// Keeps a delivery, at the end of its lane.
+pub(super) fn insert_delivery(
+    turn: &Turn<'_>,
+    from: &Origin<'_>,
     delivery: &NewDelivery,
-    message: Option<&str>,
-    now: Timestamp,
+    message: &Encoded,
 ) -> rusqlite::Result<()> {
     let name = delivery.conversation.lane();
-    let (lane, position, state, reason) = match &delivery.rendered {
+    let (place, state, reason) = match &delivery.rendered {
         Rendered::Ready(_) => {
-            let (lane, position) = lanes::append(db, &name, now)?;
-            (lane, Some(position), DeliveryState::Waiting, None)
+            let place = lanes::append(turn.db, &name)?;
+            (Some(place), DeliveryState::Waiting, None)
         }
         // It holds no place: a template's mistake must not stop what stands behind it.
-        Rendered::Broken(reason) => (
-            lanes::find_or_make(db, &name)?,
-            None,
-            DeliveryState::Unrendered,
-            Some(reason),
-        ),
+        Rendered::Broken(reason) => (None, DeliveryState::Unrendered, Some(reason)),
     };
-    db.prepare_cached(
-        "INSERT INTO delivery (id, event, lane, position, state, due, kept, expires, destination, conversation, form,
-                               message, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )?
-    .execute(params![
-        delivery.id.0.as_bytes(),
-        event,
-        lane,
-        position,
-        state.word(),
-        micros(now),
-        delivery.expires.as_ref().map(|expires| micros(expires.at)),
-        delivery.destination,
-        delivery.conversation.to_string(),
-        FORM,
-        message,
-        reason,
-    ])?;
+    let lane = match &place {
+        Some(place) => place.lane,
+        None => lanes::find_or_make(turn.db, &name)?,
+    };
+    let expires = delivery.expires.as_ref();
+    turn.db
+        .prepare_cached(
+            "INSERT INTO delivery (id, event, lane, position, state, due, kept, expires, destination, conversation, form,
+                                   message, reason, bridge, kind, bytes, folded)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+        )?
+        .execute(params![
+            delivery.id.0.as_bytes(),
+            from.event,
+            lane,
+            place.as_ref().map(|place| place.position),
+            state.word(),
+            micros(turn.now),
+            expires.map(|expires| micros(expires.at)),
+            delivery.destination,
+            delivery.conversation.to_string(),
+            FORM,
+            message.as_ref().map(|message| &message.json),
+            reason,
+            from.bridge,
+            from.kind,
+            message.as_ref().map_or(0, |message| message.bytes),
+            expires.map(|expires| &expires.folded),
+        ])?;
+    if place.is_some_and(|place| place.may_lead) {
+        lanes::set_due(turn, lane)?;
+    }
     Ok(())
 }
 
@@ -248,24 +294,42 @@ fn became(db: &Connection, event: i64) -> rusqlite::Result<BTreeMap<DeliveryStat
         .collect()
 }
 
-/// Puts what ended dead or refused back at the end of its lane: people press "redeliver" to have it tried again.
-/// It is a new send with a time of its own to try.
-fn put_back(db: &Connection, event: i64, now: Timestamp) -> rusqlite::Result<usize> {
-    let ended: Vec<(i64, String)> = db
+/// Puts what ended dead or refused back at the end of its lane: people press "redeliver" to have it tried again. How many
+/// there were.
+fn put_back_ended(turn: &Turn<'_>, event: i64) -> rusqlite::Result<usize> {
+    let ended: Vec<i64> = turn
+        .db
         .prepare_cached(
-            "SELECT d.number, l.name FROM delivery d JOIN lane l ON l.number = d.lane
-             WHERE d.event = ?1 AND d.state IN ('dead', 'refused') ORDER BY d.number",
+            "SELECT number FROM delivery WHERE event = ?1 AND state IN ('dead', 'refused') AND message IS NOT NULL
+             ORDER BY number",
         )?
-        .query_map([event], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map([event], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    for (delivery, lane) in &ended {
-        let (_, position) = lanes::append(db, &lane.clone().into(), now)?;
-        db.prepare_cached(
-            "UPDATE delivery SET state = 'waiting', position = ?2, due = ?3, reason = NULL, first_attempt = NULL,
-                                 sends = sends + 1
-             WHERE number = ?1",
-        )?
-        .execute(params![delivery, position, micros(now)])?;
+    for delivery in &ended {
+        put_back(turn, *delivery)?;
     }
     Ok(ended.len())
+}
+
+/// Puts what has ended back at the end of its lane. It is a new send with a time of its own to try. Somebody wants to see
+/// it, so it does not come too late any more, unless it speaks for others.
+pub(super) fn put_back(turn: &Turn<'_>, delivery: i64) -> rusqlite::Result<()> {
+    let lane: String = turn
+        .db
+        .prepare_cached(
+            "SELECT l.name FROM delivery d JOIN lane l ON l.number = d.lane WHERE d.number = ?1",
+        )?
+        .query_row([delivery], |row| row.get(0))?;
+    let place = lanes::append(turn.db, &lane.into())?;
+    turn.db
+        .prepare_cached(
+            "UPDATE delivery SET state = 'waiting', position = ?2, due = ?3, reason = NULL, first_attempt = NULL,
+                                 sends = sends + 1, expires = iif(folds > 1, expires, NULL), folds = iif(folds > 1, folds, 0)
+             WHERE number = ?1",
+        )?
+        .execute(params![delivery, place.position, micros(turn.now)])?;
+    if place.may_lead {
+        lanes::set_due(turn, place.lane)?;
+    }
+    Ok(())
 }

@@ -1,30 +1,38 @@
 //! The outbox in one SQLite file: one writer thread with group commit (WAL, `synchronous = FULL`), reads beside it.
 //!
-//! `keep` writes what came in, `lanes` holds the order, `claim` takes from it and writes down what became of it, `read`
-//! answers questions. One process at a time: a lock file beside the database says so.
+//! `keep` writes what came in, `lanes` holds the order, `claim` takes from it and writes down what became of it, `settle` what
+//! OpenIM's history shows, `desk` what an operator does; `read` and `list` answer questions, `prune` removes what is old.
+//! One process at a time owns it: a lock file beside the database says so. Others write rows beside it.
 
 mod claim;
+mod desk;
 mod files;
 mod keep;
 mod lanes;
+mod list;
+mod prune;
 mod read;
 mod room;
 mod rows;
 mod schema;
+mod settle;
 mod task;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use self::claim::Take;
+use self::desk::{Append, Changes, Holding, RenderedNow};
 use self::files::Lock;
 use self::keep::Keep;
+use self::prune::Pruning;
 use self::room::Room;
-use self::task::{Asked, Task};
+use self::settle::{Looking, Settle};
+use self::task::{Asked, Task, Turn};
 use self::writer::{Order, Standing, Writer, broken};
 use super::*;
 use crate::model::{Claim, Clock, DeliveryId, Lane, Message, NewDelivery, Timestamp};
@@ -97,6 +105,12 @@ pub enum WhyNot {
     /// The SQLite that was linked is too old to be trusted.
     #[error("SQLite {0} can lose commits (its WAL-reset bug); 3.51.3 or newer is needed")]
     OldSqlite(&'static str),
+    /// There is none, and nobody but its service makes one.
+    #[error("there is none yet: the service makes it when it starts for the first time")]
+    NotThere,
+    /// An older program has it open.
+    #[error("an older openim-bridge has it open: stop it, or use its own commands")]
+    Older,
     /// It cannot be used for another reason.
     #[error("{0}")]
     Unusable(String),
@@ -120,6 +134,9 @@ pub struct SqliteOutbox {
     bell: Arc<Notify>,
     room: Room,
     readers: Arc<Readers>,
+    looking: Looking,
+    pruned_to: prune::Place,
+    epoch: u64,
 }
 
 /// Idle connections that read.
@@ -136,7 +153,7 @@ const PLACE: usize = 1 << 10;
 
 impl SqliteOutbox {
     /// Opens the outbox in `file`, or makes an empty one. Attempts that a crash left open stay without an end
-    /// (ambiguous); their deliveries wait again, under the same operationID. Blocks for a few fsyncs.
+    /// (ambiguous); what became of them is settled before anything else of their lanes is sent. Blocks for a few fsyncs.
     ///
     /// # Errors
     /// When another process has it open, a newer program wrote it, or it cannot be read and written.
@@ -149,18 +166,67 @@ impl SqliteOutbox {
         SqliteOutbox::open_locked(file, options, clock).map_err(files::in_file(file))
     }
 
+    /// Opens the outbox in `file` beside the service that owns it, or while none does: to ask, and to write rows. Nothing is
+    /// recovered, and it must not claim or look. The service sees at its next look what was written here.
+    ///
+    /// # Errors
+    /// When there is none, an older program has it open, a newer one wrote it, or it cannot be read and written.
+    pub fn open_beside(
+        file: impl AsRef<Path>,
+        options: Options,
+        clock: Clock,
+    ) -> Result<SqliteOutbox, OpenError> {
+        let file = file.as_ref();
+        let open = || {
+            if !file.exists() {
+                return Err(WhyNot::NotThere);
+            }
+            let mut db = files::open_writer(file)?;
+            if !schema::is_current(&db)? {
+                let _lock = Lock::take(file).map_err(|why| match why {
+                    WhyNot::InUse { .. } => WhyNot::Older,
+                    other => other,
+                })?;
+                schema::migrate(&mut db)?;
+            }
+            let epoch = epoch(&db)?;
+            SqliteOutbox::start(file, db, None, epoch, options, clock)
+        };
+        open().map_err(files::in_file(file))
+    }
+
     fn open_locked(file: &Path, options: Options, clock: Clock) -> Result<SqliteOutbox, WhyNot> {
         let lock = Lock::take(file)?;
         let mut db = files::open_writer(file)?;
         schema::migrate(&mut db)?;
-        let open = lanes::recover(&mut db)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute("UPDATE mark SET value = value + 1 WHERE what = 'epoch'", [])?;
+        let epoch = epoch(&tx)?;
+        let open = lanes::recover(&Turn {
+            db: &tx,
+            now: clock.now(),
+            window: options.window,
+            epoch,
+        })?;
+        tx.commit()?;
         if open > 0 {
             tracing::warn!(
                 attempts = open,
-                "the service stopped while it was sending; whether these messages were taken is not known"
+                "the service stopped while it was sending; it is settled first whether these messages were taken"
             );
         }
+        SqliteOutbox::start(file, db, Some(lock), epoch, options, clock)
+    }
 
+    /// Starts the writer.
+    fn start(
+        file: &Path,
+        db: Connection,
+        lock: Option<Lock>,
+        epoch: u64,
+        options: Options,
+        clock: Clock,
+    ) -> Result<SqliteOutbox, WhyNot> {
         let folder = match file.parent() {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),
@@ -178,6 +244,8 @@ impl SqliteOutbox {
             room: room.clone(),
             clock,
             lock,
+            window: options.window,
+            epoch,
         };
         std::thread::Builder::new()
             .name("outbox writer".to_owned())
@@ -196,6 +264,9 @@ impl SqliteOutbox {
                 file: file.to_owned(),
                 idle: Mutex::new(Vec::new()),
             }),
+            looking: Looking::default(),
+            pruned_to: prune::Place::default(),
+            epoch,
         })
     }
 
@@ -257,6 +328,14 @@ impl SqliteOutbox {
 
 /// How this program writes a message. A lane whose head has a higher number is left to the program that wrote it.
 const FORM: i64 = 1;
+
+/// The epoch of all lanes.
+fn epoch(db: &Connection) -> rusqlite::Result<u64> {
+    let epoch = db.query_row("SELECT value FROM mark WHERE what = 'epoch'", [], |row| {
+        row.get(0)
+    })?;
+    Ok(rows::count(epoch))
+}
 
 const WRITER_GONE: &str = "its writer stopped without a word";
 
@@ -334,68 +413,78 @@ impl Outbox for SqliteOutbox {
         Box::pin(self.ask(record))
     }
 
-    fn baseline(&self, _look: Baseline) -> Reply<'_, ()> {
-        todo!()
+    fn baseline(&self, look: Baseline) -> Reply<'_, ()> {
+        Box::pin(self.ask(look))
     }
 
-    fn looks(&self, _most: usize, _now: Timestamp) -> Reply<'_, Vec<Look>> {
-        todo!()
+    fn looks(&self, most: usize, now: Timestamp) -> Reply<'_, Vec<Look>> {
+        Box::pin(async move {
+            let (looking, epoch) = (self.looking.clone(), self.epoch);
+            // A caller who is gone before the answer drops what it was given, and the looks end.
+            let taken = self.read(move |db| looking.take(db, epoch, most, now));
+            let (looks, ends) = taken.await?;
+            ends.leave();
+            Ok(looks)
+        })
     }
 
-    fn settle(&self, _settled: Vec<Settled>) -> Reply<'_, Vec<bool>> {
-        todo!()
+    fn settle(&self, settled: Vec<Settled>) -> Reply<'_, Vec<bool>> {
+        Box::pin(self.ask(Settle::prepare(settled, &self.looking)))
     }
 
-    fn find_event(&self, _number: i64) -> Reply<'_, Option<EventRecord>> {
-        todo!()
+    fn find_event(&self, number: i64) -> Reply<'_, Option<EventRecord>> {
+        Box::pin(self.read(move |db| read::find_event(db, number)))
     }
 
-    fn list_events(&self, _filter: Filter, _page: Page) -> Reply<'_, Vec<EventRecord>> {
-        todo!()
+    fn list_events(&self, filter: Filter, page: Page) -> Reply<'_, Vec<EventRecord>> {
+        Box::pin(self.read(move |db| list::list_events(db, &filter, page)))
     }
 
-    fn list_lanes(&self, _lane: Option<Lane>, _page: Page) -> Reply<'_, Vec<LaneRecord>> {
-        todo!()
+    fn list_lanes(&self, lane: Option<Lane>, page: Page) -> Reply<'_, Vec<LaneRecord>> {
+        Box::pin(self.read(move |db| list::list_lanes(db, lane.as_ref(), page)))
     }
 
-    fn change(&self, _ids: Vec<DeliveryId>, _change: Change) -> Reply<'_, Vec<Changed>> {
-        todo!()
+    fn change(&self, ids: Vec<DeliveryId>, change: Change) -> Reply<'_, Vec<Changed>> {
+        Box::pin(self.ask(Changes { ids, change }))
     }
 
-    fn hold(&self, _lane: Lane, _why: Option<String>) -> Reply<'_, bool> {
-        todo!()
+    fn hold(&self, lane: Lane, why: Option<String>) -> Reply<'_, bool> {
+        Box::pin(self.ask(Holding { lane, why }))
     }
 
-    fn append(&self, _event: i64, _deliveries: Vec<NewDelivery>) -> Reply<'_, bool> {
-        todo!()
+    fn append(&self, event: i64, deliveries: Vec<NewDelivery>) -> Reply<'_, bool> {
+        Box::pin(async move { self.ask(Append::prepare(event, deliveries)?).await })
     }
 
-    fn rendered(&self, _id: DeliveryId, _message: Message) -> Reply<'_, bool> {
-        todo!()
+    fn rendered(&self, id: DeliveryId, message: Message) -> Reply<'_, bool> {
+        Box::pin(async move { self.ask(RenderedNow::prepare(id, &message)?).await })
     }
 
-    fn prune(&self, _prune: Prune, _most: usize) -> Reply<'_, Pruned> {
-        todo!()
+    fn prune(&self, prune: Prune, most: usize) -> Reply<'_, Pruned> {
+        let place = self.pruned_to.clone();
+        Box::pin(self.ask(Pruning { prune, most, place }))
     }
 
     fn next_due(&self) -> Reply<'_, NextDue> {
-        Box::pin(self.read(read::next_due))
+        let looking = self.looking.clone();
+        Box::pin(self.read(move |db| read::next_due(db, &looking)))
     }
 
     fn bell(&self) -> Arc<Notify> {
         self.bell.clone()
     }
 
-    fn counts(&self, _now: Timestamp) -> Reply<'_, Counts> {
-        Box::pin(self.read(read::counts))
+    fn counts(&self, now: Timestamp) -> Reply<'_, Counts> {
+        let file = self.readers.file.clone();
+        Box::pin(self.read(move |db| read::counts(db, &file, now)))
     }
 
     fn find_delivery(&self, id: DeliveryId) -> Reply<'_, Option<DeliveryRecord>> {
         Box::pin(self.read(move |db| read::find_delivery(db, id)))
     }
 
-    fn list_deliveries(&self, _filter: Filter, _page: Page) -> Reply<'_, Vec<DeliveryRecord>> {
-        todo!()
+    fn list_deliveries(&self, filter: Filter, page: Page) -> Reply<'_, Vec<DeliveryRecord>> {
+        Box::pin(self.read(move |db| list::list_deliveries(db, &filter, page)))
     }
 
     fn probe(&self) -> Reply<'_, ()> {

@@ -6,7 +6,10 @@ use super::WhyNot;
 
 /// The migrations in order; the first makes version 1. Only ever append: a change is additive, so that the program
 /// before it can be told why it must not open the file, and nothing else breaks.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_events_and_lanes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_events_and_lanes.sql"),
+    include_str!("migrations/0002_settling_and_the_desk.sql"),
+];
 
 /// Marks a SQLite file as an outbox of ours in its header: `OIMB`.
 const APPLICATION_ID: i32 = 0x4f49_4d42;
@@ -19,17 +22,24 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), WhyNot> {
     apply(db, MIGRATIONS)
 }
 
-fn apply(db: &mut Connection, migrations: &[&str]) -> Result<(), WhyNot> {
-    let known = (1..)
-        .zip(migrations)
-        .map(|(version, _)| version)
-        .last()
-        .unwrap_or(0);
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+/// Whether the file is of this program's version.
+///
+/// # Errors
+/// As [`migrate`].
+pub(super) fn is_current(db: &Connection) -> Result<bool, WhyNot> {
+    Ok(find_version(db, MIGRATIONS)? == last(MIGRATIONS))
+}
+
+fn last(migrations: &[&str]) -> i64 {
+    i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}
+
+fn find_version(db: &Connection, migrations: &[&str]) -> Result<i64, WhyNot> {
+    let known = last(migrations);
     let number =
-        |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let found = number("user_version")?;
-    let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let ours = number("application_id")? == i64::from(APPLICATION_ID);
     if !ours && (found > 0 || tables > 0) {
         return Err(WhyNot::Foreign);
@@ -37,6 +47,12 @@ fn apply(db: &mut Connection, migrations: &[&str]) -> Result<(), WhyNot> {
     if found > known {
         return Err(WhyNot::Newer { found, known });
     }
+    Ok(found)
+}
+
+fn apply(db: &mut Connection, migrations: &[&str]) -> Result<(), WhyNot> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = find_version(&tx, migrations)?;
     drop(tx);
 
     for (version, sql) in (1_i64..)

@@ -4,7 +4,19 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::model::Timestamp;
-use crate::outbox::OutboxError;
+use crate::outbox::{OutboxError, Window};
+
+/// What a task works with inside its group's transaction.
+pub(super) struct Turn<'a> {
+    /// The connection that writes.
+    pub db: &'a Connection,
+    /// When the group began.
+    pub now: Timestamp,
+    /// How much of a conversation may be unconfirmed.
+    pub window: Window,
+    /// The epoch of all lanes: it grows whenever the outbox is opened to be used.
+    pub epoch: u64,
+}
 
 /// Something to write.
 pub(super) trait Task: Send + 'static {
@@ -13,11 +25,7 @@ pub(super) trait Task: Send + 'static {
 
     /// Writes it down inside the group's transaction. May run twice: once in a group that failed, once alone.
     /// A decision against it that is not the database's is the inner error; what was written before it is kept.
-    fn apply(
-        &self,
-        tx: &Connection,
-        now: Timestamp,
-    ) -> rusqlite::Result<Result<Self::Gives, OutboxError>>;
+    fn apply(&self, turn: &Turn<'_>) -> rusqlite::Result<Result<Self::Gives, OutboxError>>;
 
     /// How many bytes it brings to disk beyond a few rows.
     fn bytes(&self) -> usize {
@@ -48,7 +56,7 @@ pub(super) trait Task: Send + 'static {
 /// A task with its caller, whatever the task is.
 pub(super) trait Work: Send {
     /// Does it, and remembers what it gives.
-    fn apply(&mut self, tx: &Connection, now: Timestamp) -> rusqlite::Result<()>;
+    fn apply(&mut self, turn: &Turn<'_>) -> rusqlite::Result<()>;
     /// Whether it should still be done.
     fn wanted(&self) -> bool;
     /// As [`Task::bytes`].
@@ -98,8 +106,8 @@ impl<T: Task> Asked<T> {
 }
 
 impl<T: Task> Work for Asked<T> {
-    fn apply(&mut self, tx: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-        self.given = Some(self.task.apply(tx, now)?);
+    fn apply(&mut self, turn: &Turn<'_>) -> rusqlite::Result<()> {
+        self.given = Some(self.task.apply(turn)?);
         Ok(())
     }
 
@@ -125,7 +133,9 @@ impl<T: Task> Work for Asked<T> {
 
     fn answer(self: Box<Self>) -> Option<Box<dyn Work>> {
         let given = self.given?;
-        drop(self.place); // before the answer: who asks again after it finds the place free
+        // Before the answer: who asks again after it finds the place free, and what the task held let go.
+        drop(self.place);
+        drop(self.task);
         match self.caller {
             None => None,
             Some(caller) => match caller.send(given) {
@@ -137,6 +147,7 @@ impl<T: Task> Work for Asked<T> {
 
     fn refuse(self: Box<Self>, error: OutboxError) {
         drop(self.place);
+        drop(self.task);
         if let Some(caller) = self.caller {
             let _gone = caller.send(Err(error));
         }
