@@ -170,7 +170,9 @@ impl Server {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("story_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let schema = Schema { server: self, name };
-        schema.server.psql(&format!("CREATE SCHEMA {}", schema.name));
+        schema
+            .server
+            .psql(&format!("CREATE SCHEMA {}", schema.name));
         schema
     }
 
@@ -269,7 +271,9 @@ fn user() -> Option<u32> {
     let root = std::os::unix::fs::MetadataExt::uid(&me) == 0;
     let users = std::fs::read_to_string("/etc/passwd").unwrap();
     let find = |name: &str| {
-        let line = users.lines().find(|line| line.starts_with(&format!("{name}:")))?;
+        let line = users
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}:")))?;
         line.split(':').nth(2)?.parse().ok()
     };
     let other = || find("postgres").or_else(|| find("nobody")).unwrap();
