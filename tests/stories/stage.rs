@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use openim_bridge::model::{Clock, Conversation, Family};
 use openim_bridge::outbox::sqlite::{Options, SqliteOutbox};
-use openim_bridge::outbox::{DeliveryRecord, Outbox};
+use openim_bridge::outbox::{DeliveryRecord, Filter, Outbox, Page};
 use openim_bridge::sandbox::{Sandbox, Sent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -194,21 +194,28 @@ dev = "g_dev"
         }
     }
 
-    /// All deliveries of the outbox, by the id of their event. The service must have stopped, and each event must make one.
+    /// All deliveries of the outbox, by the id of their event, with their attempts. Each event must make one.
     pub async fn kept(&self) -> BTreeMap<String, DeliveryRecord> {
         let file = self.path("openim-bridge.db");
-        let outbox = SqliteOutbox::open(file, Options::default(), Clock::system()).unwrap();
+        let outbox = SqliteOutbox::open_beside(file, Options::default(), Clock::system()).unwrap();
         let mut all = BTreeMap::new();
+        let mut page = Page {
+            after: None,
+            most: 1000,
+            oldest_first: true,
+        };
         loop {
-            let more = outbox.list_deliveries(all.len() as u64, 1000).await;
+            let more = outbox.list_deliveries(Filter::default(), page).await;
             let more = more.unwrap();
             if more.is_empty() {
                 outbox.close().await.unwrap();
                 return all;
             }
-            for delivery in more {
-                let event = delivery.event.clone();
-                let other = all.insert(event.clone(), delivery);
+            for listed in more {
+                page.after = Some(listed.number);
+                let found = outbox.find_delivery(listed.id).await.unwrap().unwrap();
+                let event = found.event.clone();
+                let other = all.insert(event.clone(), found);
                 assert!(other.is_none(), "{event} is kept twice");
             }
         }

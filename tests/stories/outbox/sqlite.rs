@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use openim_bridge::model::Clock;
 use openim_bridge::outbox::sqlite::{Options, SqliteOutbox, WhyNot};
-use openim_bridge::outbox::{Decision, Kept, Outbox, OutboxError};
+use openim_bridge::outbox::{Kept, Outbox, OutboxError, Window};
 use tempfile::TempDir;
 
-use super::{Engine, claim_all, clock, delivery, event, keep_one, new, record, send_all};
+use super::{Engine, accepted, claim_all, clock, delivery, event, keep_one, new, record, send_all};
 
 /// A folder with an outbox in it.
 pub struct Folder {
@@ -30,7 +30,7 @@ impl Folder {
         self.now.path().join("outbox.db")
     }
 
-    fn open_with(&self, options: Options, clock: &Clock) -> SqliteOutbox {
+    fn opened(&self, options: Options, clock: &Clock) -> SqliteOutbox {
         SqliteOutbox::open(self.file(), options, clock.clone()).unwrap()
     }
 
@@ -52,8 +52,18 @@ impl Folder {
 }
 
 impl Engine for Folder {
-    fn open(&self, clock: &Clock) -> Arc<dyn Outbox> {
-        Arc::new(self.open_with(Options::default(), clock))
+    fn open_with(&self, window: Window, clock: &Clock) -> Arc<dyn Outbox> {
+        let options = Options {
+            window,
+            ..Options::default()
+        };
+        Arc::new(self.opened(options, clock))
+    }
+
+    fn beside(&self, clock: &Clock) -> Arc<dyn Outbox> {
+        let beside =
+            SqliteOutbox::open_beside(self.file(), Options::default(), clock.clone()).unwrap();
+        Arc::new(beside)
     }
 
     fn crash(&mut self) {
@@ -181,7 +191,7 @@ async fn below_the_floor_of_free_space_nothing_is_kept_but_what_is_under_way_goe
         free_floor: u64::MAX,
         ..Options::default()
     };
-    let outbox = folder.open_with(full, &clock);
+    let outbox = folder.opened(full, &clock);
     let kept = outbox.keep(new(event("two", "two", &clock), vec![])).await;
 
     assert!(matches!(kept, Err(OutboxError::NoRoom(_))));
@@ -197,7 +207,7 @@ async fn what_cannot_wait_any_more_is_refused_as_overload_and_reads_and_records_
         queue: 2,
         ..Options::default()
     };
-    let outbox = Arc::new(folder.open_with(small, &clock));
+    let outbox = Arc::new(folder.opened(small, &clock));
     keep_one(&*outbox, "group:#g", "one", &clock).await;
     let claims = claim_all(&*outbox, &clock).await;
     let stop = folder.connection();
@@ -224,10 +234,10 @@ async fn what_cannot_wait_any_more_is_refused_as_overload_and_reads_and_records_
             break;
         }
     }
-    assert_eq!(outbox.counts().await.unwrap().events, 1);
+    assert_eq!(outbox.counts(clock.now()).await.unwrap().events, 1);
     let recorded = tokio::spawn({
         let outbox = outbox.clone();
-        let accepted = record(&claims[0], &clock, Decision::Accepted(None));
+        let accepted = record(&claims[0], &clock, accepted(None));
         async move { outbox.record(accepted).await }
     });
 
@@ -246,7 +256,7 @@ async fn more_bytes_than_may_wait_are_refused_as_overload() {
         queue_bytes: 64 << 10,
         ..Options::default()
     };
-    let outbox = folder.open_with(small, &clock);
+    let outbox = folder.opened(small, &clock);
 
     let large = "x".repeat(65 << 10);
     let kept = outbox.keep(new(event("one", &large, &clock), vec![])).await;
