@@ -218,8 +218,9 @@ impl Schema<'_> {
     pub fn url(&self) -> String {
         let host = self.server.folder.path().display().to_string();
         format!(
-            "postgres://bridge@{}/postgres?options=-csearch_path%3D{}",
+            "postgres://bridge@{}/postgres?options=-csearch_path%3D{}&application_name={}",
             host.replace('/', "%2F"),
+            self.name,
             self.name
         )
     }
@@ -237,7 +238,19 @@ impl Schema<'_> {
 
     /// The time of all leases has passed: nothing that their owners have is theirs any more.
     pub fn end_leases(&self) {
-        self.psql("UPDATE lane SET leased_until = '-infinity' WHERE leased_until IS NOT NULL");
+        self.psql(
+            "DO $$ BEGIN IF to_regclass('lane') IS NOT NULL THEN
+                 UPDATE lane SET leased_until = '-infinity' WHERE leased_until IS NOT NULL;
+             END IF; END $$",
+        );
+    }
+
+    /// Whoever is connected to it is so no more, as when their machine stops.
+    pub fn break_connections(&self) {
+        self.psql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+            self.name
+        ));
     }
 }
 

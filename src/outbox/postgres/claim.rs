@@ -9,7 +9,8 @@ use super::keep::FORM;
 use super::lanes::{self, DueFor, LaneRow, Terms};
 use super::pool::{Failed, Task, Tx};
 use super::rows::{
-    get, get_conversation, get_count, get_id, get_moment, get_u32, micros, signed, to_json,
+    get, get_conversation, get_count, get_id, get_moment, get_text, get_u32, micros, signed,
+    stored, to_json,
 };
 use crate::model::{Attempt, Claim, Clock, DeliveryId, Folded, Hold, Timestamp};
 use crate::outbox::lane::{self, CAME_TOO_LATE, FOLDED_AT_ONCE, Waiting};
@@ -120,7 +121,7 @@ impl Take {
             (Ok(conversation), Ok(message)) => Ok(Claim {
                 delivery: id,
                 bridge: get(row, 9)?,
-                event: get(row, 10)?,
+                event: get_text(row, 10)?,
                 conversation,
                 message,
                 attempt: Attempt {
@@ -235,7 +236,7 @@ async fn fold_lane(tx: &Tx, lane: i64, now: Timestamp) -> Result<(Folded, bool),
         &[&number, &signed(count)],
     )
     .await?;
-    let line = get(speaker, 3)?;
+    let line = get_text(speaker, 3)?;
     Ok((Folded { count, line }, more))
 }
 
@@ -244,7 +245,7 @@ async fn put_off(tx: &Tx, lane: i64, now: Timestamp, why: &str) -> Result<(), Fa
     let later = now.saturating_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
     tx.execute(
         "UPDATE lane SET due = $2, waits_for = $3, owner = NULL, leased_until = NULL WHERE number = $1",
-        &[&lane, &micros(later), &why],
+        &[&lane, &micros(later), &stored(why)],
     )
     .await?;
     Ok(())
@@ -303,7 +304,7 @@ impl Task for WriteDown {
                     &number,
                     &micros(record.ended),
                     &outcome,
-                    &record.verdict,
+                    &stored(&record.verdict),
                     &receipt,
                 ],
                 "SELECT d.number, d.attempts, d.seq IS NOT NULL, a.outcome, a.ended FROM delivery d
@@ -334,7 +335,7 @@ impl Task for WriteDown {
             &[
                 &delivery,
                 &ending.state.word(),
-                &ending.reason,
+                &ending.reason.as_deref().map(stored),
                 &ending.due.map(micros),
                 &ending.look.map(|_| micros(record.ended)),
             ],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::keep::{Encoded, FORM, Origin, Places, Rows, encode, encode_one, put_back};
 use super::lanes::{self, Terms};
 use super::pool::{Failed, Task, Tx};
-use super::rows::{get, get_id, get_state, micros, signed};
+use super::rows::{get, get_id, get_state, get_text, micros, signed};
 use super::settle::release_held;
 use crate::model::{DeliveryId, DeliveryState, Lane, Message, NewDelivery};
 use crate::outbox::lane::{self, Wish};
@@ -43,7 +43,7 @@ impl Task for Changes {
         for row in &rows {
             let changing = Changing {
                 number: get(row, 1)?,
-                lane: get::<String>(row, 2)?.into(),
+                lane: get_text(row, 2)?.into(),
                 state: get_state(row, 3)?,
                 has_message: get(row, 4)?,
             };
@@ -107,7 +107,7 @@ impl Task for Holding {
     type Gives = bool;
 
     async fn apply(&self, tx: &Tx) -> Result<bool, Failed> {
-        let mut lanes = lanes::lock(tx, &[self.lane.as_str()]).await?;
+        let mut lanes = lanes::lock(tx, &[&self.lane]).await?;
         let Some(lane) = lanes.first_mut() else {
             return Ok(false);
         };
@@ -164,7 +164,7 @@ impl Task for Append {
         let from = Origin {
             event: self.event,
             bridge: get(&event, 0)?,
-            kind: get(&event, 1)?,
+            kind: &get_text(&event, 1)?,
         };
         let mut wanted: BTreeMap<Lane, i64> = BTreeMap::new();
         for (delivery, message) in self.deliveries.iter().zip(&self.messages) {

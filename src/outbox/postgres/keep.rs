@@ -1,5 +1,6 @@
 //! Keeping events with their deliveries, many in one transaction, and knowing those that come again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::lanes::{self, LaneRow, Terms};
 use super::pool::{Failed, Task, Tx};
-use super::rows::{get, get_moment, get_state, micros, signed};
+use super::rows::{get, get_moment, get_state, get_text, micros, signed, stored};
 use crate::model::{DeliveryState, Event, EventId, Lane, Message, NewDelivery, Rendered, State};
 use crate::outbox::lane::weight;
 use crate::outbox::{Kept, NewEvent, OutboxError};
@@ -214,7 +215,7 @@ impl Group {
         let locks: BTreeSet<i64> = self.keeps.iter().map(Keep::lock).collect();
         let locks: Vec<i64> = locks.into_iter().collect();
         let bridges: Vec<&str> = self.column(|keep| &*keep.new.event.bridge);
-        let ids: Vec<&str> = self.column(|keep| keep.new.event.id.as_str());
+        let ids: Vec<Cow<'_, str>> = self.column(|keep| stored(keep.new.event.id.as_str()));
         let hashes: Vec<&[u8]> = self.column(|keep| &keep.body_hash[..]);
         let (_, found) = tx
             .both(
@@ -351,7 +352,10 @@ impl Group {
         }
         let numbers: Vec<i64> = new.iter().map(|(_, number)| *number).collect();
         let bridges: Vec<&str> = new.iter().map(|(k, _)| &*k.new.event.bridge).collect();
-        let ids: Vec<&str> = new.iter().map(|(k, _)| k.new.event.id.as_str()).collect();
+        let ids: Vec<Cow<'_, str>> = new
+            .iter()
+            .map(|(k, _)| stored(k.new.event.id.as_str()))
+            .collect();
         let hashes: Vec<&[u8]> = new.iter().map(|(k, _)| &k.body_hash[..]).collect();
         let headers: Vec<&str> = new.iter().map(|(k, _)| &*k.header).collect();
         let queries: Vec<&str> = new.iter().map(|(k, _)| &*k.query).collect();
@@ -376,16 +380,16 @@ impl Group {
                     EventId::Body(_) => "body",
                 }),
                 &hashes,
-                &column!(event => event.kind.clone()),
+                &column!(event => stored(&event.kind).into_owned()),
                 &column!(event => micros(event.time)),
                 &column!(event => micros(event.received)),
                 &routed,
-                &column!(event => event.title.clone()),
-                &column!(event => event.actor.clone()),
-                &column!(event => event.link.clone()),
+                &column!(event => stored(&event.title).into_owned()),
+                &column!(event => stored(&event.actor).into_owned()),
+                &column!(event => stored(&event.link).into_owned()),
                 &column!(event => event.severity.word()),
                 &column!(event => event.state.map(State::word)),
-                &column!(event => event.subject.clone()),
+                &column!(event => stored(&event.subject).into_owned()),
                 &headers,
                 &queries,
                 &bodies,
@@ -460,14 +464,14 @@ pub(super) struct Rows<'a> {
     positions: Vec<Option<i64>>,
     states: Vec<&'static str>,
     expires: Vec<Option<i64>>,
-    folded: Vec<Option<&'a str>>,
+    folded: Vec<Option<Cow<'a, str>>>,
     bridges: Vec<&'a str>,
-    kinds: Vec<&'a str>,
-    destinations: Vec<&'a str>,
+    kinds: Vec<Cow<'a, str>>,
+    destinations: Vec<Cow<'a, str>>,
     conversations: Vec<String>,
     messages: Vec<Option<&'a str>>,
     bytes: Vec<i64>,
-    reasons: Vec<Option<&'a str>>,
+    reasons: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a> Rows<'a> {
@@ -492,15 +496,17 @@ impl<'a> Rows<'a> {
         self.states.push(state.word());
         let expires = delivery.expires.as_ref();
         self.expires.push(expires.map(|expires| micros(expires.at)));
-        self.folded.push(expires.map(|expires| &*expires.folded));
+        self.folded
+            .push(expires.map(|expires| stored(&expires.folded)));
         self.bridges.push(from.bridge);
-        self.kinds.push(from.kind);
-        self.destinations.push(&delivery.destination);
-        self.conversations.push(delivery.conversation.to_string());
+        self.kinds.push(stored(from.kind));
+        self.destinations.push(stored(&delivery.destination));
+        self.conversations
+            .push(stored(&delivery.conversation.to_string()).into_owned());
         self.messages.push(message.map(|message| &*message.json));
         self.bytes
             .push(message.map_or(0, |message| signed(message.bytes)));
-        self.reasons.push(reason);
+        self.reasons.push(reason.map(stored));
     }
 
     /// Writes them down, in their order.
@@ -578,7 +584,7 @@ impl Before {
             before.ended.push(Ended {
                 number: get(row, 0)?,
                 event: get(row, 1)?,
-                lane: get::<String>(row, 2)?.into(),
+                lane: get_text(row, 2)?.into(),
             });
         }
         Ok(before)

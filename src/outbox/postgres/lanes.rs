@@ -3,13 +3,14 @@
 //! Who changes anything in a lane holds the lock of its row. Several are locked in the order of their names, so that two
 //! replicas cannot wait for each other in a circle; a claim takes only what is free and waits for nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio_postgres::Row;
 
 use super::bell::RING;
 use super::pool::{Failed, Task, Tx};
-use super::rows::{get, get_count, get_moment, micros, signed};
+use super::rows::{get, get_count, get_moment, get_some_text, get_text, micros, signed, stored};
 use crate::model::{DeliveryId, Lane, Timestamp};
 use crate::outbox::Window;
 use crate::outbox::lane::{Head, Standing, Unconfirmed};
@@ -54,7 +55,7 @@ pub(super) struct Terms {
 pub(super) fn read(row: &Row) -> Result<LaneRow, Failed> {
     Ok(LaneRow {
         number: get(row, 0)?,
-        name: Lane::from(get::<String>(row, 1)?),
+        name: Lane::from(get_text(row, 1)?),
         last_position: get(row, 2)?,
         epoch: get_count(row, 3)?,
         owner: get(row, 4)?,
@@ -62,10 +63,10 @@ pub(super) fn read(row: &Row) -> Result<LaneRow, Failed> {
         look: get_moment(row, 6)?,
         look_newest: get_moment(row, 7)?,
         stopped: get(row, 8)?,
-        held: get(row, 9)?,
+        held: get_some_text(row, 9)?,
         held_for_one: get(row, 10)?,
         rests_until: get_moment(row, 11)?,
-        waits_for: get(row, 12)?,
+        waits_for: get_some_text(row, 12)?,
     })
 }
 
@@ -74,7 +75,7 @@ pub(super) async fn reserve(
     tx: &Tx,
     wanted: &std::collections::BTreeMap<Lane, i64>,
 ) -> Result<Vec<LaneRow>, Failed> {
-    let names: Vec<&str> = wanted.keys().map(Lane::as_str).collect();
+    let names: Vec<Cow<'_, str>> = wanted.keys().map(|lane| stored(lane.as_str())).collect();
     let places: Vec<i64> = wanted.values().copied().collect();
     let sql = format!(
         "INSERT INTO lane AS l (name, last_position) SELECT * FROM unnest($1::text[], $2::bigint[])
@@ -98,7 +99,8 @@ pub(super) async fn lock_of(tx: &Tx, deliveries: &[DeliveryId]) -> Result<Vec<La
 }
 
 /// Locks these lanes, as far as they are there.
-pub(super) async fn lock(tx: &Tx, names: &[&str]) -> Result<Vec<LaneRow>, Failed> {
+pub(super) async fn lock(tx: &Tx, names: &[&Lane]) -> Result<Vec<LaneRow>, Failed> {
+    let names: Vec<Cow<'_, str>> = names.iter().map(|lane| stored(lane.as_str())).collect();
     let sql = format!(
         "SELECT {COLUMNS} FROM lane l WHERE l.name = ANY($1) ORDER BY l.name FOR NO KEY UPDATE"
     );
@@ -179,10 +181,10 @@ pub(super) async fn write(
             &column(lanes, |lane| lane.look.map(micros)),
             &column(lanes, |lane| lane.look_newest.map(micros)),
             &column(lanes, |lane| lane.stopped),
-            &column(lanes, |lane| lane.held.clone()),
+            &column(lanes, |lane| lane.held.as_deref().map(stored).map(Cow::into_owned)),
             &column(lanes, |lane| lane.held_for_one),
             &column(lanes, |lane| lane.rests_until.map(micros)),
-            &column(lanes, |lane| lane.waits_for.clone()),
+            &column(lanes, |lane| lane.waits_for.as_deref().map(stored).map(Cow::into_owned)),
             &idle,
         ],
     )
@@ -239,7 +241,7 @@ pub(super) async fn lease(
         DueFor::Sending => "due",
         DueFor::Looking => "look",
     };
-    let but: Vec<&str> = but.iter().map(Lane::as_str).collect();
+    let but: Vec<Cow<'_, str>> = but.iter().map(|lane| stored(lane.as_str())).collect();
     let sql = format!(
         "WITH free AS (
              SELECT number FROM lane
@@ -294,5 +296,34 @@ impl Task for Leave {
             tx.execute(RING, &[]).await?;
         }
         Ok(())
+    }
+}
+
+/// What opening the outbox does: takes over what somebody who is gone had in hand, and reckons anew with our window, which
+/// may be another one than before.
+pub(super) struct Reckon {
+    pub terms: Terms,
+}
+
+impl Task for Reckon {
+    type Gives = u64;
+
+    async fn apply(&self, tx: &Tx) -> Result<u64, Failed> {
+        let open = take_over(tx, &self.terms).await?;
+        let names = tx
+            .query(
+                "SELECT name FROM lane WHERE number IN
+                     (SELECT DISTINCT lane FROM delivery WHERE unsettled_since IS NOT NULL)",
+                &[],
+            )
+            .await?;
+        let names: Vec<Lane> = names
+            .iter()
+            .map(|row| get_text(row, 0).map(Lane::from))
+            .collect::<Result<_, _>>()?;
+        let names: Vec<&Lane> = names.iter().collect();
+        let lanes = lock(tx, &names).await?;
+        write(tx, &lanes, &self.terms).await?;
+        Ok(open)
     }
 }

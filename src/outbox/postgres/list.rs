@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::pool::{Failed, LOOK, Param, Task, Tx};
 use super::read::{self, DELIVERY, EVENT};
-use super::rows::{get, get_count, get_moment, micros, signed};
+use super::rows::{get, get_count, get_moment, get_some_text, get_text, micros, signed, stored};
 use crate::model::Lane;
 use crate::outbox::{DeliveryRecord, EventRecord, Filter, LaneRecord, Page};
 
@@ -46,8 +46,11 @@ impl Conditions {
     /// Adds the condition of a kind, or of what it begins with before a `*`.
     fn kind(&mut self, column: &str, kind: &str) {
         match kind.strip_suffix('*') {
-            None => self.with(&format!("{column} = ?"), kind.to_owned()),
-            Some(begins) => self.with(&format!("starts_with({column}, ?)"), begins.to_owned()),
+            None => self.with(&format!("{column} = ?"), stored(kind).into_owned()),
+            Some(begins) => self.with(
+                &format!("starts_with({column}, ?)"),
+                stored(begins).into_owned(),
+            ),
         }
     }
 
@@ -113,14 +116,14 @@ impl Task for ListDeliveries {
         if let Some(event) = &filter.event {
             conditions.with(
                 "d.event IN (SELECT number FROM event WHERE id = ?)",
-                event.clone(),
+                stored(event).into_owned(),
             );
         }
         if !filter.states.is_empty() {
             conditions.with("d.state = ANY(?)", words(filter));
         }
         if let Some(to) = &filter.destination {
-            conditions.with(column_of(to), to.clone());
+            conditions.with(column_of(to), stored(to).into_owned());
         }
         if let Some(kind) = &filter.kind {
             conditions.kind("d.kind", kind);
@@ -150,7 +153,7 @@ impl Task for ListEvents {
         let filter = &self.filter;
         let mut conditions = Conditions::default();
         if let Some(id) = &filter.event {
-            conditions.with("e.id = ?", id.clone());
+            conditions.with("e.id = ?", stored(id).into_owned());
         }
         if filter.unrouted {
             conditions.plain("NOT e.routed");
@@ -167,7 +170,7 @@ impl Task for ListEvents {
         match (&filter.destination, filter.states.is_empty()) {
             (None, true) => {}
             (Some(to), true) => {
-                conditions.with(&(exists(column_of(to)) + ")"), to.clone());
+                conditions.with(&(exists(column_of(to)) + ")"), stored(to).into_owned());
             }
             (None, false) => {
                 conditions.with(&(exists("d.state = ANY(?)") + ")"), words(filter));
@@ -175,7 +178,7 @@ impl Task for ListEvents {
             // One delivery has to fit both.
             (Some(to), false) => {
                 conditions.with(&exists("d.state = ANY(?)"), words(filter));
-                conditions.with(&format!("{})", column_of(to)), to.clone());
+                conditions.with(&format!("{})", column_of(to)), stored(to).into_owned());
             }
         }
         conditions.kept("e", filter);
@@ -203,7 +206,7 @@ impl Task for ListLanes {
     async fn apply(&self, tx: &Tx) -> Result<Vec<LaneRecord>, Failed> {
         let mut conditions = Conditions::default();
         match &self.lane {
-            Some(lane) => conditions.with("l.name = ?", lane.as_str().to_owned()),
+            Some(lane) => conditions.with("l.name = ?", stored(lane.as_str()).into_owned()),
             // Where none of these is set, nothing waits: what waits is due, or something is in hand, unsettled or held.
             None => conditions.plain(
                 "(l.due IS NOT NULL OR l.in_hand IS NOT NULL OR l.look IS NOT NULL OR l.stopped OR l.held IS NOT NULL)",
@@ -224,7 +227,7 @@ impl Task for ListLanes {
 
 fn lane_record(row: &Row) -> Result<LaneRecord, Failed> {
     let due = get_moment(row, 2)?;
-    let held: Option<String> = get(row, 4)?;
+    let held = get_some_text(row, 4)?;
     let (stopped, in_hand): (bool, bool) = (get(row, 5)?, get(row, 6)?);
     let (waiting, accepted, unclear) = (get_count(row, 7)?, get_count(row, 8)?, get_count(row, 9)?);
     let waits_for = match () {
@@ -237,11 +240,11 @@ fn lane_record(row: &Row) -> Result<LaneRecord, Failed> {
         () if due.is_none() && waiting > 0 => Some(format!(
             "{accepted} accepted by OpenIM and not found in its history yet"
         )),
-        () => get(row, 3)?,
+        () => get_some_text(row, 3)?,
     };
     Ok(LaneRecord {
         number: get(row, 0)?,
-        lane: get::<String>(row, 1)?.into(),
+        lane: get_text(row, 1)?.into(),
         waiting,
         unsettled: accepted + unclear,
         due,

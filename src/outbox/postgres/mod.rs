@@ -162,7 +162,17 @@ impl PostgresOutbox {
                 Connections::new(address, options.connections).map_err(WhyNot::Unusable)?;
             schema::migrate(&connections, false).await?;
             connections.warn_of_weak_promises().await?;
-            Ok(PostgresOutbox::start(address, connections, options, clock))
+            let opened = PostgresOutbox::start(address, connections, options, clock);
+            let terms = opened.store.now();
+            let reckon = lanes::Reckon { terms };
+            let open = opened.store.connections.transact(&reckon).await?;
+            if open > 0 {
+                tracing::warn!(
+                    attempts = open,
+                    "another replica stopped while it was sending; it is settled first whether these messages were taken"
+                );
+            }
+            Ok(opened)
         };
         open.await.map_err(|why| OpenError {
             address: address.to_string(),
@@ -474,6 +484,7 @@ impl Outbox for PostgresOutbox {
         Box::pin(self.ask(Next {
             owner: self.store.owner.clone(),
             looking: self.store.looking.list(),
+            now: self.store.clock.now(),
         }))
     }
 

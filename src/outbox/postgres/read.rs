@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 
 use super::pool::{Failed, LOOK, Task, Tx};
 use super::rows::{
-    get, get_conversation, get_count, get_id, get_moment, get_state, get_u32, micros, state,
-    unreadable,
+    get, get_conversation, get_count, get_id, get_moment, get_some_text, get_state, get_text,
+    get_u32, micros, state, stored, unreadable,
 };
 use crate::model::{
     Attempt, DeliveryId, DeliveryState, Event, EventId, Lane, Receipt, Severity, State, Timestamp,
@@ -20,6 +20,7 @@ use crate::outbox::{AttemptRecord, Counts, DeliveryRecord, EventRecord, NextDue}
 pub(super) struct Next {
     pub owner: String,
     pub looking: Vec<Lane>,
+    pub now: Timestamp,
 }
 
 impl Task for Next {
@@ -27,7 +28,11 @@ impl Task for Next {
     const BEGIN: &'static str = LOOK;
 
     async fn apply(&self, tx: &Tx) -> Result<NextDue, Failed> {
-        let looking: Vec<&str> = self.looking.iter().map(Lane::as_str).collect();
+        let looking: Vec<_> = self
+            .looking
+            .iter()
+            .map(|lane| stored(lane.as_str()))
+            .collect();
         let row = tx
             .find(
                 "SELECT
@@ -36,15 +41,21 @@ impl Task for Next {
                       ORDER BY due LIMIT 1),
                      (SELECT look FROM lane WHERE look IS NOT NULL AND name <> ALL($2)
                         AND (owner IS NULL OR owner = $1 OR leased_until < clock_timestamp())
-                      ORDER BY look LIMIT 1)",
+                      ORDER BY look LIMIT 1),
+                     EXISTS (SELECT 1 FROM lane WHERE in_hand IS NOT NULL AND leased_until < clock_timestamp()
+                             AND owner IS DISTINCT FROM $1)",
                 &[&self.owner, &looking],
             )
             .await?;
         Ok(match row {
-            Some(row) => NextDue {
-                send: get_moment(&row, 0)?,
-                look: get_moment(&row, 1)?,
-            },
+            Some(row) => {
+                // What somebody who is gone left open is taken over by whoever looks next.
+                let orphaned = get::<bool>(&row, 2)?.then_some(self.now);
+                NextDue {
+                    send: get_moment(&row, 0)?,
+                    look: get_moment(&row, 1)?.into_iter().chain(orphaned).min(),
+                }
+            }
             None => NextDue::default(),
         })
     }
@@ -161,14 +172,14 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryRecord, Failed> {
         number: get(row, 0)?,
         id: get_id(row, 1)?,
         bridge: get(row, 2)?,
-        event: get(row, 3)?,
+        event: get_text(row, 3)?,
         event_number: get(row, 4)?,
-        kind: get(row, 5)?,
-        destination: get(row, 6)?,
+        kind: get_text(row, 5)?,
+        destination: get_text(row, 6)?,
         lane: conversation.lane(),
         conversation,
         state,
-        reason: get(row, 9)?,
+        reason: get_some_text(row, 9)?,
         kept: get_moment(row, 10)?.unwrap_or(Timestamp::MIN),
         due: match state {
             DeliveryState::Waiting => get_moment(row, 11)?,
@@ -218,8 +229,8 @@ impl Task for FindDelivery {
                     began: get_moment(row, 2)?.unwrap_or(Timestamp::MIN),
                 },
                 ended: get_moment(row, 3)?,
-                verdict: get(row, 4)?,
-                evidence: get(row, 5)?,
+                verdict: get_some_text(row, 4)?,
+                evidence: get_some_text(row, 5)?,
             });
         }
         Ok(Some(found))
@@ -240,8 +251,8 @@ pub(super) fn event(row: &Row, raw: Vec<u8>) -> Result<EventRecord, Failed> {
         Ok(get_moment(row, column)?.unwrap_or(Timestamp::MIN))
     };
     let id = match get::<&str>(row, 3)? {
-        "sender" => EventId::Sender(get(row, 2)?),
-        _ => EventId::Body(get(row, 2)?),
+        "sender" => EventId::Sender(get_text(row, 2)?),
+        _ => EventId::Body(get_text(row, 2)?),
     };
     let severity: &str = get(row, 12)?;
     let severity = Severity::ALL
@@ -263,15 +274,15 @@ pub(super) fn event(row: &Row, raw: Vec<u8>) -> Result<EventRecord, Failed> {
         event: Arc::new(Event {
             bridge: get(row, 1)?,
             id,
-            kind: get(row, 4)?,
+            kind: get_text(row, 4)?,
             time: time(5)?,
             received: time(6)?,
-            title: get(row, 9)?,
-            actor: get(row, 10)?,
-            link: get(row, 11)?,
+            title: get_text(row, 9)?,
+            actor: get_text(row, 10)?,
+            link: get_text(row, 11)?,
             severity,
             state,
-            subject: get(row, 14)?,
+            subject: get_text(row, 14)?,
             header: map(15)?,
             query: map(16)?,
             body: serde_json::Value::Null,

@@ -1,5 +1,7 @@
 //! Between rows and nouns.
 
+use std::borrow::Cow;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
@@ -55,13 +57,59 @@ pub(super) fn state(word: &str) -> Result<DeliveryState, Failed> {
 
 /// The conversation of a row.
 pub(super) fn get_conversation(row: &Row, column: usize) -> Result<Conversation, Failed> {
-    let text: &str = get(row, column)?;
-    text.parse().map_err(unreadable)
+    get_text(row, column)?.parse().map_err(unreadable)
 }
 
 /// A delivery's id.
 pub(super) fn get_id(row: &Row, column: usize) -> Result<DeliveryId, Failed> {
     Ok(DeliveryId(get(row, column)?))
+}
+
+/// PostgreSQL's texts hold every character but the one with the number 0, and what comes from outside may have it. It is
+/// written as this one (of those that mean nothing to anybody) and a `0`; this one itself is written twice.
+const ESCAPE: char = '\u{e000}';
+
+/// A text as it is stored.
+pub(super) fn stored(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\0', ESCAPE]) {
+        return Cow::Borrowed(text);
+    }
+    let mut stored = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match character {
+            '\0' => stored.extend([ESCAPE, '0']),
+            ESCAPE => stored.extend([ESCAPE, ESCAPE]),
+            other => stored.push(other),
+        }
+    }
+    Cow::Owned(stored)
+}
+
+/// The text that was stored.
+fn unstored(text: &str) -> String {
+    let mut found = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, character == ESCAPE) {
+            (_, true) => match characters.next() {
+                Some('0') => found.push('\0'),
+                Some(other) => found.push(other),
+                None => {}
+            },
+            (other, false) => found.push(other),
+        }
+    }
+    found
+}
+
+/// A text that was [`stored`].
+pub(super) fn get_text(row: &Row, column: usize) -> Result<String, Failed> {
+    get(row, column).map(unstored)
+}
+
+/// The same, where there may be none.
+pub(super) fn get_some_text(row: &Row, column: usize) -> Result<Option<String>, Failed> {
+    Ok(get::<Option<&str>>(row, column)?.map(unstored))
 }
 
 /// A column that holds what nobody wrote.
@@ -77,4 +125,25 @@ pub(super) fn to_json<T: serde::Serialize>(it: &T) -> Result<String, Failed> {
 /// A number of ours as PostgreSQL counts.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_comes_back_as_it_was_whatever_stands_in_it() {
+        for text in [
+            "",
+            "plain",
+            "a\0b\0",
+            "\u{e000}0",
+            "\u{e000}\0\u{e000}",
+            "0",
+        ] {
+            let stored = stored(text);
+            assert!(!stored.contains('\0'));
+            assert_eq!(unstored(&stored), text);
+        }
+    }
 }

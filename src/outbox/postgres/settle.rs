@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::lanes::{self, DueFor, LaneRow, Terms};
 use super::pool::{Failed, Task, Tx};
 use super::rows::{
-    get, get_conversation, get_id, get_moment, get_state, get_u32, micros, moment, to_json,
+    get, get_conversation, get_id, get_moment, get_state, get_u32, micros, moment, stored, to_json,
     unreadable,
 };
 use crate::model::{
@@ -176,7 +176,7 @@ impl Task for BeginAt {
         for lane in lanes::reserve(tx, &wanted).await? {
             tx.execute(
                 "INSERT INTO cursor (lane, conversation, seq, holes) VALUES ($1, $2, $3, '[]') ON CONFLICT DO NOTHING",
-                &[&lane.number, &conversation.to_string(), seq],
+                &[&lane.number, &stored(&conversation.to_string()), seq],
             )
             .await?;
         }
@@ -196,7 +196,7 @@ impl Task for Settle {
     type Gives = Vec<bool>;
 
     async fn apply(&self, tx: &Tx) -> Result<Vec<bool>, Failed> {
-        let names: Vec<&str> = self.settled.iter().map(|one| one.lane.as_str()).collect();
+        let names: Vec<&Lane> = self.settled.iter().map(|one| &one.lane).collect();
         let mut lanes = lanes::lock(tx, &names).await?;
         let mut taken = Vec::with_capacity(self.settled.len());
         for (settled, begun) in self.settled.iter().zip(&self.begun) {
@@ -263,7 +263,7 @@ async fn write_cursors(
              ON CONFLICT (lane, conversation) DO UPDATE SET seq = EXCLUDED.seq, holes = EXCLUDED.holes",
             &[
                 &lane,
-                &conversation.to_string(),
+                &stored(&conversation.to_string()),
                 &cursor.seq,
                 &to_json(&holes)?,
             ],
@@ -368,8 +368,8 @@ impl StoredOnes {
         self.deliveries.push(known.number);
         self.seqs.push(seq);
         self.attempts.push(i64::from(settling.attempt));
-        self.evidence
-            .push(lane::evidence(settling.at, &settling.evidence));
+        let evidence = lane::evidence(settling.at, &settling.evidence);
+        self.evidence.push(stored(&evidence).into_owned());
         self.receipts.push(receipt);
     }
 
@@ -464,7 +464,7 @@ async fn take(
                     "UPDATE delivery SET state = 'dead', reason = $2, unsettled_since = NULL, missing_since = NULL,
                                          held = false
                      WHERE number = $1",
-                    &[&delivery, reason],
+                    &[&delivery, &stored(reason)],
                 )
                 .await?;
         }
@@ -481,7 +481,7 @@ async fn take(
         receipt = Some(to_json(ids)?);
     }
     tx.execute(
-            "UPDATE attempt SET evidence = concat_ws(E'\\n', evidence, $3), receipt = coalesce(receipt, $4)
+            "UPDATE attempt SET evidence = concat_ws(E'\\n', evidence, $3::text), receipt = coalesce(receipt, $4)
              WHERE delivery = $1 AND number = $2",
             &[
                 &delivery,
