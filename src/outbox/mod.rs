@@ -7,6 +7,7 @@
 
 mod desk;
 pub mod lane;
+pub mod moving;
 pub mod postgres;
 mod sending;
 mod settling;

@@ -19,6 +19,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// Rings all replicas.
 pub(super) const RING: &str = "SELECT pg_notify('openim_bridge_' || current_schema(), '')";
 
+/// Held by every service, shared, for as long as it listens: a move into the database wants it alone. The number is ours.
+pub(super) const PRESENCE: &str = "hashtext('openim_bridge_' || current_schema()), 1";
+
 /// Others are rung at most this often: many events in a row are one ring.
 const SHORTEST: Duration = Duration::from_millis(20);
 
@@ -72,10 +75,11 @@ async fn hear(
     });
     // Each outbox of a database has a channel of its own. A ring needs no disk.
     client
-        .batch_execute(
+        .batch_execute(&format!(
             "SET synchronous_commit = off; SET statement_timeout = '10s';
-             DO $$ BEGIN EXECUTE format('LISTEN %I', 'openim_bridge_' || current_schema()); END $$",
-        )
+             SELECT pg_advisory_lock_shared({PRESENCE});
+             DO $$ BEGIN EXECUTE format('LISTEN %I', 'openim_bridge_' || current_schema()); END $$"
+        ))
         .await?;
     let number = client.query_one("SELECT pg_backend_pid()", &[]).await?;
     own.store(number.try_get(0)?, Ordering::Relaxed);

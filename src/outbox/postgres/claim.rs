@@ -321,7 +321,8 @@ impl Task for WriteDown {
         };
         let delivery: i64 = get(row, 0)?;
         let is_latest = get_u32(row, 1)? == record.attempt;
-        if lane.in_hand != Some(delivery) || !is_latest || lane.epoch != record.epoch {
+        if lane.in_hand != Some(delivery) || !is_latest || !lane.is_held(&self.terms, record.epoch)
+        {
             // The answer to the first writing was lost: this is the same once more.
             let written = get::<Option<&str>>(row, 3)? == Some(outcome)
                 && get::<Option<i64>>(row, 4)? == Some(micros(record.ended));

@@ -38,6 +38,13 @@ pub(super) struct LaneRow {
     pub waits_for: Option<String>,
 }
 
+impl LaneRow {
+    /// Whether it is in our hands since it had this epoch.
+    pub fn is_held(&self, terms: &Terms, epoch: u64) -> bool {
+        self.epoch == epoch && self.owner.as_ref() == Some(&terms.owner)
+    }
+}
+
 /// Who asks, when, and what holds for all lanes.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {

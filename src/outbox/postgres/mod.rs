@@ -5,6 +5,7 @@
 //! transaction on a connection of the `pool`, in a task of its own: a caller who hangs up breaks nothing.
 
 mod address;
+mod arrival;
 mod bell;
 mod claim;
 mod desk;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use self::address::Address;
+pub use self::arrival::{Arrival, Progress};
 use self::claim::{GiveBack, Take, WriteDown};
 use self::desk::{Append, Changes, Holding, RenderedNow};
 use self::keep::Keep;
@@ -101,6 +103,9 @@ pub enum WhyNot {
         "an outbox is being moved into it from {0}, and that has not come to its end; run `openim-bridge migrate` again"
     )]
     Arriving(String),
+    /// An outbox was to be moved into it, and one is there.
+    #[error("it holds an outbox already; an outbox moves into an empty database")]
+    NotEmpty,
     /// It cannot be used for another reason.
     #[error("{0}")]
     Unusable(String),

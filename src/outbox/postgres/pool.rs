@@ -4,9 +4,11 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
+use futures_util::SinkExt;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -35,7 +37,11 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(5);
 
 /// The connections.
 #[derive(Clone)]
-pub(super) struct Connections(Pool);
+pub(super) struct Connections {
+    pool: Pool,
+    /// How long a transaction may take as the caller sees it, whatever the network and the server do.
+    within: Duration,
+}
 
 /// A statement, a row or the way to the server failed.
 #[derive(Debug)]
@@ -108,6 +114,15 @@ impl Tx {
         Ok((one?, two?))
     }
 
+    /// Rows in the format of COPY.
+    pub async fn copy(&self, sql: &str, text: String) -> Result<(), Failed> {
+        let sink = self.0.copy_in(sql).await?;
+        let mut sink = std::pin::pin!(sink);
+        sink.send(Bytes::from(text)).await?;
+        sink.finish().await?;
+        Ok(())
+    }
+
     /// Statements without parameters.
     pub async fn run(&self, sql: &str) -> Result<(), Failed> {
         Ok(self.0.batch_execute(sql).await?)
@@ -143,7 +158,20 @@ impl Connections {
             .post_create(session)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Connections(pool))
+        Ok(Connections {
+            pool,
+            within: TRANSACTION_WITHIN,
+        })
+    }
+
+    /// One connection for a move, whose transactions take as long as they take.
+    ///
+    /// # Errors
+    /// As [`Connections::new`].
+    pub fn patient(address: &Address) -> Result<Connections, String> {
+        let mut patient = Connections::new(address, 1)?;
+        patient.within = Duration::from_secs(3600);
+        Ok(patient)
     }
 
     /// One transaction. Where the connection was lost before the commit was asked for, it is tried once more on another:
@@ -158,7 +186,7 @@ impl Connections {
     }
 
     async fn try_to<T: Task>(&self, task: &T) -> Result<T::Gives, (Failed, Reached)> {
-        let client = self.0.get().await;
+        let client = self.pool.get().await;
         let tx = Tx(client.map_err(|error| (no_connection(error), Reached::Nothing))?);
         let mut reached = Reached::Work;
         let work = async {
@@ -168,7 +196,7 @@ impl Connections {
             tx.run("COMMIT").await?;
             Ok(gives)
         };
-        let outcome = tokio::time::timeout(TRANSACTION_WITHIN, work).await;
+        let outcome = tokio::time::timeout(self.within, work).await;
         match outcome.unwrap_or(Err(Failed::Slow)) {
             Ok(gives) => Ok(gives),
             Err(error) => {
@@ -194,7 +222,7 @@ impl Connections {
 
     /// Closes all.
     pub fn close(&self) {
-        self.0.close();
+        self.pool.close();
     }
 }
 

@@ -9,7 +9,7 @@ use super::pool::{Connections, Failed, Task, Tx};
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_outbox.sql")];
 
 /// Two programs that start at once must not both make the tables. The number is ours: `OIMB`.
-const LOCK: i64 = 0x4f49_4d42;
+pub(super) const LOCK: i64 = 0x4f49_4d42;
 
 /// The one row that says what this is. `arriving`: a `migrate` fills it and has not come to its end; `from_file` and
 /// `journey` say which one.

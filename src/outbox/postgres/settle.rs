@@ -204,7 +204,7 @@ impl Task for Settle {
                 taken.push(false);
                 continue;
             };
-            let ours = lane.epoch == settled.epoch;
+            let ours = lane.is_held(&self.terms, settled.epoch);
             let ids: Vec<DeliveryId> = settled.fates.iter().map(|one| one.delivery).collect();
             let mut known = Known::find(tx, &ids, lane).await?;
             let mut stored = StoredOnes::default();
@@ -224,12 +224,12 @@ impl Task for Settle {
                     (Step::Stored, Fate::Stored { seq, receipt }) => {
                         stored.push(known, settling, *seq, to_json(receipt)?);
                     }
-                    _ => others.push((known.number, step, settling)),
+                    _ => others.push((known.number, known.attempt(settling), step, settling)),
                 }
             }
             stored.write(tx).await?;
-            for (delivery, step, settling) in others {
-                take(tx, lane, delivery, &step, settling).await?;
+            for (delivery, attempt, step, settling) in others {
+                take(tx, lane, delivery, attempt, &step, settling).await?;
             }
             if ours {
                 write_cursors(tx, lane.number, &settled.cursors).await?;
@@ -317,6 +317,14 @@ struct Known {
 }
 
 impl Known {
+    /// The attempt that a fate is about: the latest, where it is not known which (0).
+    fn attempt(&self, settling: &Settling) -> i64 {
+        i64::from(match settling.attempt {
+            0 => self.fateful.attempts,
+            known => known,
+        })
+    }
+
     /// Those of a lane.
     async fn find(
         tx: &Tx,
@@ -367,7 +375,7 @@ impl StoredOnes {
         known.fateful.seq = Some(seq);
         self.deliveries.push(known.number);
         self.seqs.push(seq);
-        self.attempts.push(i64::from(settling.attempt));
+        self.attempts.push(known.attempt(settling));
         let evidence = lane::evidence(settling.at, &settling.evidence);
         self.evidence.push(stored(&evidence).into_owned());
         self.receipts.push(receipt);
@@ -402,6 +410,7 @@ async fn take(
     tx: &Tx,
     lane: &mut LaneRow,
     delivery: i64,
+    attempt: i64,
     step: &Step,
     settling: &Settling,
 ) -> Result<(), Failed> {
@@ -485,7 +494,7 @@ async fn take(
              WHERE delivery = $1 AND number = $2",
             &[
                 &delivery,
-                &i64::from(settling.attempt),
+                &attempt,
                 &lane::evidence(settling.at, &settling.evidence),
                 &receipt,
             ],
@@ -521,7 +530,8 @@ pub(super) async fn release_held(
         };
         if let Some(known) = known.get(&id) {
             let step = lane::settle(known.fateful, attempt, &settling.fate, now, true);
-            take(tx, lane, known.number, &step, &settling).await?;
+            let attempt = known.attempt(&settling);
+            take(tx, lane, known.number, attempt, &step, &settling).await?;
         }
     }
     after(tx, lane, None).await

@@ -206,7 +206,9 @@ async fn replicas_that_keep_into_the_same_lanes_in_opposite_order_do_not_wait_in
     assert_eq!(database.0.psql(twice), "0");
     assert_eq!(database.0.psql("SELECT count(*) FROM delivery"), "1536");
     let counts = here.counts(clock.now()).await.unwrap();
-    let real = database.0.psql("SELECT count(*) FROM delivery WHERE state = 'waiting'");
+    let real = database
+        .0
+        .psql("SELECT count(*) FROM delivery WHERE state = 'waiting'");
     assert_eq!(counts.deliveries[&DeliveryState::Waiting].to_string(), real);
 }
 
@@ -222,7 +224,10 @@ async fn whose_lane_another_replica_keeps_into_hears_the_bell() {
     let bell = owner.bell();
     let mut rung = 0;
     for round in 0.. {
-        while tokio::time::timeout(Duration::ZERO, bell.notified()).await.is_ok() {}
+        while tokio::time::timeout(Duration::ZERO, bell.notified())
+            .await
+            .is_ok()
+        {}
         keep_one(&*other, "group:#g", &format!("more {round}"), &clock).await;
         let heard = tokio::time::timeout(Duration::from_secs(1), bell.notified());
         rung += u32::from(heard.await.is_ok());
@@ -297,8 +302,14 @@ async fn what_is_no_outbox_of_ours_is_refused_in_clear_words() {
 
     let nowhere = Address::parse("postgres://bridge:hunter2@127.0.0.1:1/bridge").unwrap();
     let error = open(&nowhere).await.to_string();
-    assert!(error.contains("postgres://bridge@127.0.0.1:1/bridge"), "{error}");
-    assert!(error.contains("refused") && !error.contains("hunter2"), "{error}");
+    assert!(
+        error.contains("postgres://bridge@127.0.0.1:1/bridge"),
+        "{error}"
+    );
+    assert!(
+        error.contains("refused") && !error.contains("hunter2"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,7 +327,10 @@ async fn what_was_promised_is_there_after_the_database_crashed_and_the_rest_can_
             for round in 0..200 {
                 let name = format!("{sender}-{round}");
                 let one = delivery(&format!("group:#{sender}"), &name, &clock);
-                match outbox.keep(new(event(&name, &name, &clock), vec![one])).await {
+                match outbox
+                    .keep(new(event(&name, &name, &clock), vec![one]))
+                    .await
+                {
                     Ok(_) => promised.insert(name),
                     Err(_) => refused.insert(name),
                 };
