@@ -146,7 +146,7 @@ impl Task for Group {
 
     async fn apply(&self, tx: &Tx) -> Result<GroupKept, Failed> {
         let found = self.find_firsts(tx).await?;
-        let is = self.sort(tx, &found).await?;
+        let is = self.sort(&found)?;
         let repeated: Vec<i64> = is
             .iter()
             .filter_map(|is| match is {
@@ -221,7 +221,8 @@ impl Group {
             .both(
                 "SELECT pg_advisory_xact_lock(lock) FROM unnest($1::bigint[]) AS l (lock)",
                 &[&locks],
-                "SELECT e.number, e.routed, e.received, o.number IS NOT NULL
+                "SELECT e.number, e.routed, e.received, o.number IS NOT NULL,
+                        nextval(pg_get_serial_sequence('event', 'number'))
                  FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS w (bridge, id, body_hash, place)
                  LEFT JOIN LATERAL (SELECT e.number, e.routed, e.received FROM event e
                      WHERE e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
@@ -239,8 +240,8 @@ impl Group {
         self.keeps.iter().map(of).collect()
     }
 
-    /// Says which are new, and gives those their numbers.
-    async fn sort(&self, tx: &Tx, found: &[Row]) -> Result<Vec<Is>, Failed> {
+    /// Says which are new.
+    fn sort(&self, found: &[Row]) -> Result<Vec<Is>, Failed> {
         let mut sorted = Vec::with_capacity(found.len());
         for (keep, row) in self.keeps.iter().zip(found) {
             let event = &keep.new.event;
@@ -271,42 +272,21 @@ impl Group {
                 );
             }
             sorted.push(match first {
-                None => None,
+                // A number was drawn for each; those that are not needed are left out.
+                None => Is::New {
+                    number: get(row, 4)?,
+                },
                 // No route took the first one, and one does now: nothing was said yet, so this is no repetition. It is
                 // what people hope for who mend a route and press "redeliver".
-                Some(first) if !first.routed && keep.new.routed => Some(Is::Routed {
+                Some(first) if !first.routed && keep.new.routed => Is::Routed {
                     number: first.number,
-                }),
-                Some(first) => Some(Is::Repeat {
+                },
+                Some(first) => Is::Repeat {
                     number: first.number,
-                }),
-            });
-        }
-        let new = sorted.iter().filter(|is| is.is_none()).count();
-        let mut numbers = match new {
-            0 => Vec::new(),
-            new => {
-                tx.query(
-                    "SELECT nextval(pg_get_serial_sequence('event', 'number')) FROM generate_series(1, $1::bigint)",
-                    &[&signed(new as u64)],
-                )
-                .await?
-            }
-        }
-        .into_iter();
-        let mut all = Vec::with_capacity(sorted.len());
-        for is in sorted {
-            all.push(match is {
-                Some(is) => is,
-                None => match numbers.next() {
-                    Some(row) => Is::New {
-                        number: get(&row, 0)?,
-                    },
-                    None => return Err(Failed::Unreadable("a number is missing".to_owned())),
                 },
             });
         }
-        Ok(all)
+        Ok(sorted)
     }
 
     /// How many places are wanted in which lane.

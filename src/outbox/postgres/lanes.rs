@@ -39,9 +39,10 @@ pub(super) struct LaneRow {
 }
 
 impl LaneRow {
-    /// Whether it is in our hands since it had this epoch.
+    /// Whether nobody else has had it in hand since we did, in this epoch. We may have given it back.
     pub fn is_held(&self, terms: &Terms, epoch: u64) -> bool {
-        self.epoch == epoch && self.owner.as_ref() == Some(&terms.owner)
+        let of_others = self.owner.as_ref().is_some_and(|it| *it != terms.owner);
+        self.epoch == epoch && !of_others
     }
 }
 
