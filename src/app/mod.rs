@@ -5,12 +5,13 @@ mod last_good;
 mod notices;
 mod report;
 mod rules;
+pub mod storage;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,8 @@ use self::report::Report;
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
 use crate::model::{Clock, Meters};
-use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError, Window};
-use crate::settings::{DeliverySettings, Environment, Settings};
+use crate::settings::{DeliverySettings, Environment};
 use crate::web::desk::Desk;
 use crate::web::{Console, Door, Listener, Patience, RefusedRequests, Seen};
 
@@ -99,10 +99,14 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let rules = Arc::new(Rules::open(&start, &clock)?);
     let settings = rules.settings();
 
-    let file = start.directory.join(&settings.storage.file);
-    let outbox = SqliteOutbox::open(&file, options(&settings), clock.clone())
-        .map_err(|error| NotStarted::Outbox(error.to_string()))?;
-    let outbox: Arc<dyn Outbox> = Arc::new(outbox);
+    let beside = start.directory.join(settings.storage.beside());
+    let outbox = storage::open(
+        &settings.storage.place,
+        &start.directory,
+        window(&settings.delivery),
+        clock.clone(),
+    );
+    let outbox = outbox.await.map_err(NotStarted::Outbox)?;
     rules.keep_started();
 
     let openim = OpenIm::new(server_of(&settings), clock.clone())
@@ -130,7 +134,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         limits: settings.door.limits,
         seen: seen.clone(),
         meters: meters.clone(),
-        refused: Arc::new(RefusedRequests::beside(&file)),
+        refused: Arc::new(RefusedRequests::beside(&beside)),
     };
     let report = Arc::new(Report {
         rules: rules.clone(),
@@ -194,7 +198,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     };
     let keeper = tokio::spawn(keeper.run());
     let courier = tokio::spawn(courier.run(raised(stopped.clone())));
-    let reload = tokio::spawn(reload(rules, start.directory, file, clock, stopped));
+    let reload = tokio::spawn(reload(rules, start.directory, beside, clock, stopped));
     Ok(Running {
         door: door_listener.address,
         console: console_listener.address,
@@ -208,28 +212,6 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         reload,
         stop,
     })
-}
-
-fn options(settings: &Settings) -> Options {
-    Options {
-        window: window(&settings.delivery),
-        ..Options::default()
-    }
-}
-
-/// The outbox of the settings for a command, beside the service that may run. `directory` is the operator's.
-///
-/// # Errors
-/// When there is none yet, or it cannot be opened; the text says which.
-pub async fn outbox_beside(
-    settings: &Settings,
-    directory: &Path,
-    clock: Clock,
-) -> Result<Arc<dyn Outbox>, String> {
-    let file = directory.join(&settings.storage.file);
-    let outbox = SqliteOutbox::open_beside(file, options(settings), clock)
-        .map_err(|error| error.to_string())?;
-    Ok(Arc::new(outbox))
 }
 
 impl Running {
@@ -282,7 +264,8 @@ fn policy(settings: &DeliverySettings) -> Policy {
     }
 }
 
-fn window(settings: &DeliverySettings) -> Window {
+/// The window of the settings: what every process that writes into the outbox must go by.
+pub fn window(settings: &DeliverySettings) -> Window {
     Window {
         messages: match settings.read_back {
             true => settings.window,

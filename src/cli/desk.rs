@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::directory::Directory;
 use super::serve::runtime;
 use super::{Everywhere, exit_code};
-use crate::app::outbox_beside;
+use crate::app::{storage, window};
 use crate::bridge::RuleBook;
 use crate::bridge::template::harmless;
 use crate::model::{Clock, DeliveryState, Timestamp};
@@ -88,7 +88,9 @@ pub fn sit_down(
             )));
         };
         let clock = Clock::system();
-        let outbox = match outbox_beside(settings, &path, clock.clone()).await {
+        let place = &settings.storage.place;
+        let window = window(&settings.delivery);
+        let outbox = match storage::open_beside(place, &path, window, clock.clone()).await {
             Ok(outbox) => outbox,
             Err(error) => return exit_code(Err(anyhow!(error))),
         };

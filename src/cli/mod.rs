@@ -10,6 +10,7 @@ mod explained;
 pub mod find;
 pub mod init;
 mod log;
+pub mod migrate;
 pub mod online;
 mod plain;
 mod player;
@@ -81,6 +82,8 @@ enum Command {
     Find(find::Args),
     /// Run the service
     Serve(serve::Args),
+    /// Move the outbox from SQLite to PostgreSQL
+    Migrate(migrate::Args),
     /// Explain the steps on one request; nothing is kept or sent
     Try(try_request::Args),
     /// Print a request as its sender would sign it, or a curl line that posts it
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Setup(args) => plain::set_up(everywhere, args),
         Command::Find(args) => plain::find(everywhere, args),
         Command::Serve(args) => serve::run(everywhere, args),
+        Command::Migrate(args) => migrate::run(everywhere, args),
         Command::Try(args) => try_request::run(everywhere, args),
         Command::Sign(args) => sign::run(everywhere, &args),
         Command::Verify(args) => verify::run(everywhere, &args),
