@@ -1,5 +1,13 @@
 //! The operator hears in their chat of what is wrong, and that it is over.
 
+use jiff::tz::TimeZone;
+use openim_bridge::bridge::group::Group;
+use openim_bridge::bridge::problem::Sources;
+use openim_bridge::bridge::{RuleBook, Surroundings, shipped};
+use openim_bridge::intake::{Passed, announce};
+use openim_bridge::model::{Content, Rendered, Timestamp};
+
+use crate::shipped::LOCALES;
 use crate::stage::{JSON, SECRET, Service, Stage};
 
 const NOTICES: &str = r#"
@@ -10,7 +18,7 @@ to = ["group:ops"]
 "#;
 
 async fn post(stage: &Stage, service: &Service, title: &str, token: &str) -> u16 {
-    let body = serde_json::json!({ "title": title, "id": title }).to_string();
+    let body = serde_json::json!({ "title": title, "id": title, "tags": ["x"] }).to_string();
     let request = stage.client.post(service.hook("json")).bearer_auth(token);
     let answer = request.body(body).send().await.unwrap();
     answer.status().as_u16()
@@ -34,7 +42,7 @@ async fn a_templates_mistake_loses_nothing_and_the_operator_hears_of_it_and_of_i
     // A mistake that no sample shows: the directory passes, the event does not.
     stage.write(
         "templates/json/default.md.hbs",
-        "{{#if (eq body.title \"wrong\")}}{{truncate body.nothing \"x\"}}{{/if}}{{body.title}}\n",
+        "{{body.tags.name}}{{body.title}}\n",
     );
     stage
         .until("the template is in use", async || {
@@ -91,4 +99,67 @@ async fn a_destination_that_refuses_is_told_and_so_is_its_recovery() {
     heard(&stage, "takes messages").await;
     assert_eq!(stage.texts("ops").len(), 2);
     assert!(service.stop().await);
+}
+
+#[test]
+fn every_notice_is_said_in_every_language() {
+    let bridge = "extends = \"notices\"\n[[route]]\nto = [\"group:en\", \"group:zh-CN\"]\n";
+    let sources = Sources::from([("bridges/notices.toml".to_owned(), bridge.to_owned())]);
+    let group = |locale: &&str| {
+        let group = Group {
+            id: (*locale).to_owned(),
+            locale: Some((*locale).to_owned()),
+            time_zone: None,
+        };
+        ((*locale).to_owned(), group)
+    };
+    let surroundings = Surroundings {
+        groups: LOCALES.iter().map(group).collect(),
+        locale: "en".to_owned(),
+        time_zone: TimeZone::UTC,
+    };
+    let no_secret = |_: &_| Err("none is asked for".to_owned());
+    let (book, problems) = RuleBook::compile(&sources, &surroundings, &no_secret);
+    assert!(problems.is_empty(), "{problems:#?}");
+    let (book, now) = (book.unwrap(), Timestamp::UNIX_EPOCH);
+
+    let mut story = String::new();
+    for (path, text) in shipped::sources() {
+        if !path.starts_with("bridges/samples/notices/") {
+            continue;
+        }
+        let facts = text.split_once("\n\n").unwrap().1;
+        let facts = serde_json::from_str(facts).unwrap();
+        let passed = announce(&book, &facts, now).expect("a chat is named");
+        let Ok(Passed::Event { deliveries, .. }) = passed else {
+            panic!("{path}: {passed:?}");
+        };
+        assert_eq!(deliveries.len(), LOCALES.len(), "{path}");
+        for delivery in deliveries {
+            let Rendered::Ready(message) = delivery.rendered else {
+                panic!("{path}: {:?}", delivery.rendered);
+            };
+            let Content::Text { plain, .. } = message.content else {
+                panic!("{path}: no text");
+            };
+            story.push_str(&format!("{plain}\n\n"));
+        }
+    }
+    insta::assert_snapshot!(story);
+}
+
+#[test]
+fn nobody_can_post_a_notice() {
+    let bridge = "extends = \"notices\"\nsecrets = [\"env:X\"]\n[[route]]\nto = [\"group:#1\"]\n";
+    let sources = Sources::from([("bridges/notices.toml".to_owned(), bridge.to_owned())]);
+    let surroundings = Surroundings {
+        groups: [].into_iter().collect(),
+        locale: "en".to_owned(),
+        time_zone: TimeZone::UTC,
+    };
+    let a_secret = |_: &_| Ok(openim_bridge::model::Secret::new("s3cret"));
+    let (book, problems) = RuleBook::compile(&sources, &surroundings, &a_secret);
+    assert!(book.is_none());
+    let said = &problems[0].message;
+    assert!(said.contains("nobody can post to `notices`"), "{said}");
 }

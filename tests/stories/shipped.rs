@@ -4,19 +4,20 @@ use jiff::tz::TimeZone;
 use openim_bridge::bridge::expression::Note;
 use openim_bridge::bridge::group::Group;
 use openim_bridge::bridge::problem::{Level, Sources};
-use openim_bridge::bridge::{RuleBook, Surroundings, shipped};
+use openim_bridge::bridge::{NOTICES, RuleBook, Surroundings, shipped};
 use openim_bridge::intake::{Authentic, Request, Said, Taken, parse, render_with_notes, route};
 use openim_bridge::model::{Content, Event, Secret, SecretRef, Timestamp};
 
 /// The languages that are shipped.
 pub const LOCALES: [&str; 2] = ["en", "zh-CN"];
 
-/// The shipped bridges.
+/// The shipped bridges that have a sender: of `notices` it is the service itself.
 pub fn bridges() -> Vec<String> {
     let sources = shipped::sources();
     let bridges = sources
         .keys()
         .filter_map(|path| path.strip_prefix("bridges/")?.strip_suffix(".toml"));
+    let bridges = bridges.filter(|bridge| *bridge != NOTICES);
     let mut bridges: Vec<_> = bridges.map(str::to_owned).collect();
     bridges.sort();
     bridges
@@ -129,6 +130,9 @@ impl Shipped {
             .iter()
             .filter_map(|(path, text)| {
                 let (bridge, name) = path.strip_prefix("bridges/samples/")?.split_once('/')?;
+                if bridge == NOTICES {
+                    return None;
+                }
                 let request = Request::from_text(bridge, text.as_bytes()).unwrap();
                 Some((bridge.to_owned(), name.to_owned(), request))
             })
