@@ -217,20 +217,23 @@ impl Group {
         let bridges: Vec<&str> = self.column(|keep| &*keep.new.event.bridge);
         let ids: Vec<Cow<'_, str>> = self.column(|keep| stored(keep.new.event.id.as_str()));
         let hashes: Vec<&[u8]> = self.column(|keep| &keep.body_hash[..]);
+        let nameless: Vec<bool> = self.column(|keep| matches!(keep.new.event.id, EventId::Body(_)));
         let (_, found) = tx
             .both(
                 "SELECT pg_advisory_xact_lock(lock) FROM unnest($1::bigint[]) AS l (lock)",
                 &[&locks],
                 "SELECT e.number, e.routed, e.received, o.number IS NOT NULL,
-                        nextval(pg_get_serial_sequence('event', 'number'))
-                 FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS w (bridge, id, body_hash, place)
+                        CASE WHEN e.number IS NULL OR w.nameless
+                             THEN nextval(pg_get_serial_sequence('event', 'number')) END
+                 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::boolean[]) WITH ORDINALITY
+                     AS w (bridge, id, body_hash, nameless, place)
                  LEFT JOIN LATERAL (SELECT e.number, e.routed, e.received FROM event e
                      WHERE e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
                      ORDER BY e.number DESC LIMIT 1) e ON true
                  LEFT JOIN LATERAL (SELECT o.number FROM event o
                      WHERE e.number IS NULL AND o.bridge = w.bridge AND o.id = w.id LIMIT 1) o ON true
                  ORDER BY w.place",
-                &[&bridges, &ids, &hashes],
+                &[&bridges, &ids, &hashes, &nameless],
             )
             .await?;
         Ok(found)
@@ -272,7 +275,7 @@ impl Group {
                 );
             }
             sorted.push(match first {
-                // A number was drawn for each; those that are not needed are left out.
+                // A number was drawn for each that may be new.
                 None => Is::New {
                     number: get(row, 4)?,
                 },
