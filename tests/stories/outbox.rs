@@ -23,7 +23,7 @@ use openim_bridge::model::*;
 use openim_bridge::outbox::*;
 
 /// An engine under test. Only one outbox is open at a time.
-pub trait Engine {
+pub trait Engine: Send {
     /// Opens what this engine keeps, with this window.
     fn open_with(&self, window: Window, clock: &Clock) -> Arc<dyn Outbox>;
 

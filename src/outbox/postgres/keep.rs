@@ -88,7 +88,7 @@ impl Keep {
 
     pub fn identity(&self) -> Identity {
         let event = &self.new.event;
-        let id = event.id.as_str().to_owned();
+        let id = self.signed_body().unwrap_or(event.id.as_str()).to_owned();
         (event.bridge.clone(), id, self.body_hash)
     }
 
@@ -229,14 +229,17 @@ impl Group {
         let signed: Vec<Option<&str>> = self.column(Keep::signed_body);
         let received: Vec<i64> = self.column(|keep| micros(keep.new.event.received));
         let near = i64::try_from(RETRY_WINDOW.as_micros()).unwrap_or(i64::MAX);
+        let nameless: Vec<bool> = self.column(|keep| matches!(keep.new.event.id, EventId::Body(_)));
         let (_, found) = tx
             .both(
                 "SELECT pg_advisory_xact_lock(lock) FROM unnest($1::bigint[]) AS l (lock)",
                 &[&locks],
                 "SELECT coalesce(e.number, s.number), coalesce(e.routed, s.routed), coalesce(e.received, s.received),
-                        o.number IS NOT NULL, nextval(pg_get_serial_sequence('event', 'number'))
-                 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[])
-                     WITH ORDINALITY AS w (bridge, id, body_hash, signed, received, place)
+                        o.number IS NOT NULL,
+                        CASE WHEN coalesce(e.number, s.number) IS NULL OR w.nameless
+                             THEN nextval(pg_get_serial_sequence('event', 'number')) END
+                 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[], $7::boolean[])
+                     WITH ORDINALITY AS w (bridge, id, body_hash, signed, received, nameless, place)
                  LEFT JOIN LATERAL (SELECT e.number, e.routed, e.received FROM event e
                      WHERE e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
                      ORDER BY e.number DESC LIMIT 1) e ON true
@@ -248,7 +251,7 @@ impl Group {
                  LEFT JOIN LATERAL (SELECT o.number FROM event o
                      WHERE e.number IS NULL AND o.bridge = w.bridge AND o.id = w.id LIMIT 1) o ON true
                  ORDER BY w.place",
-                &[&bridges, &ids, &hashes, &signed, &received, &near],
+                &[&bridges, &ids, &hashes, &signed, &received, &near, &nameless],
             )
             .await?;
         Ok(found)
@@ -290,7 +293,7 @@ impl Group {
                 );
             }
             sorted.push(match first {
-                // A number was drawn for each; those that are not needed are left out.
+                // A number was drawn for each that may be new.
                 None => Is::New {
                     number: get(row, 4)?,
                 },

@@ -214,7 +214,8 @@ pub(super) async fn take_over(tx: &Tx, terms: &Terms) -> Result<u64, Failed> {
              WHERE in_hand IS NOT NULL AND leased_until < clock_timestamp() AND owner IS DISTINCT FROM $1
              ORDER BY leased_until LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
          ), taken AS (
-             UPDATE lane l SET in_hand = NULL, due = NULL, look = $2, epoch = l.epoch + 1,
+             UPDATE lane l SET in_hand = NULL, due = NULL, epoch = l.epoch + 1,
+                               look = least(l.look, $2), look_newest = greatest(l.look_newest, $2),
                                owner = NULL, leased_until = NULL,
                                waits_for = 'the service stopped while this was being sent'
              FROM gone WHERE l.number = gone.number RETURNING gone.in_hand

@@ -6,6 +6,7 @@ use openim_bridge::model::*;
 use openim_bridge::outbox::*;
 use proptest::prelude::*;
 
+use super::postgres::Database;
 use super::sqlite::Folder;
 use super::*;
 
@@ -585,7 +586,7 @@ impl Model {
 
 /// An outbox and its model, on their way together.
 struct Life {
-    engine: Folder,
+    engine: Box<dyn Engine>,
     clock: Clock,
     lever: Lever,
     outbox: Arc<dyn Outbox>,
@@ -600,8 +601,7 @@ struct Life {
 }
 
 impl Life {
-    fn begin() -> Life {
-        let engine = Folder::new();
+    fn begin(engine: Box<dyn Engine>) -> Life {
         let (clock, lever) = clock();
         Life {
             outbox: engine.open_with(WINDOW, &clock),
@@ -803,17 +803,30 @@ fn end(claim: &Claim, ending: &Ending, clock: &Clock) -> Record {
     ended
 }
 
+/// Leads a life from its first step to its last.
+async fn live(engine: Box<dyn Engine>, steps: Vec<Step>) {
+    let mut life = Life::begin(engine);
+    for step in steps {
+        life.step(step).await;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_it_does_as_the_model_does(steps in proptest::collection::vec(a_step(), 1..100)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut life = Life::begin();
-            for step in steps {
-                life.step(step).await;
-            }
-        });
+        runtime.block_on(live(Box::new(Folder::new()), steps));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_over_postgres_it_does_as_the_model_does(steps in proptest::collection::vec(a_step(), 1..100)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(live(Box::new(Database::new()), steps));
     }
 }
