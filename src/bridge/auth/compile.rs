@@ -32,6 +32,7 @@ pub(super) fn compile(
         None => complete = false,
     }
     let addresses = addresses(&mut reader);
+    let repeats = repeats(&mut reader);
     for (table, span) in reader.tables("otherwise") {
         let mut inner = reader.inner("otherwise", table, span.clone());
         let rule = way(&mut inner, true);
@@ -57,6 +58,7 @@ pub(super) fn compile(
         Ok(Auth {
             ways,
             addresses,
+            repeats,
             challenge,
             secrets: secrets.map_or(0, <[Secret]>::len),
         })
@@ -80,7 +82,7 @@ fn way(reader: &mut Reader<'_>, inside: bool) -> Option<Rule> {
     let shared: &[&str] = if inside {
         &["scheme"]
     } else {
-        &["scheme", "otherwise", "challenge", "addresses"]
+        &["scheme", "otherwise", "challenge", "addresses", "repeats"]
     };
     let whose = format!("scheme `{}`", first.text);
     let only = |reader: &mut Reader<'_>, own: &[&str]| {
@@ -302,6 +304,17 @@ fn keys(reader: &mut Reader<'_>) -> Vec<KeyRule> {
         }
     }
     keys
+}
+
+fn repeats(reader: &mut Reader<'_>) -> Vec<Place> {
+    let mut places = Vec::new();
+    for text in reader.texts("repeats") {
+        match Place::parse(&text.text) {
+            Ok(place) => places.push(place),
+            Err(flaw) => reader.wrong("repeats", text.place(flaw)),
+        }
+    }
+    places
 }
 
 fn addresses(reader: &mut Reader<'_>) -> Vec<IpNet> {

@@ -35,6 +35,7 @@ use crate::model::Secret;
 pub struct Auth {
     ways: Vec<Way>,
     addresses: Vec<IpNet>,
+    repeats: Vec<Place>,
     challenge: Option<Challenge>,
     secrets: usize,
 }
@@ -242,6 +243,13 @@ impl fmt::Display for Worth {
             }
             Worth::BodyAndTime => "the sender is known, the body and the time are covered",
         })
+    }
+}
+
+impl Auth {
+    /// Where the sender shows its proof once more, and nobody looks: it is taken out there too.
+    pub fn repeats(&self) -> &[Place] {
+        &self.repeats
     }
 }
 

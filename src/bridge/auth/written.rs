@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Every key of the language, so that one in the wrong company is not called unknown.
-pub(super) const ALL_KEYS: [&str; 11] = [
+pub(super) const ALL_KEYS: [&str; 12] = [
     "scheme",
     "signature",
     "token",
@@ -206,6 +206,7 @@ pub(super) const ALL_KEYS: [&str; 11] = [
     "otherwise",
     "challenge",
     "addresses",
+    "repeats",
 ];
 
 fn text_of(value: &Spanned<DeValue<'_>>) -> Option<Text> {

@@ -29,7 +29,8 @@ pub(super) fn take_out(auth: &Auth, mut request: Request) -> Request {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         name.split(['-', '_']).any(|word| TELLING.contains(&word))
     });
-    for place in auth.ways().iter().flat_map(|way| way.places()) {
+    let ways = auth.ways().iter().flat_map(|way| way.places());
+    for place in ways.chain(auth.repeats()) {
         match place {
             Place::Header(name) => remove(&mut request.headers, name),
             Place::Query(name) => {

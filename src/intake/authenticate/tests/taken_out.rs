@@ -106,6 +106,20 @@ fn a_token_in_a_json_body_is_cut_out_of_it() {
 }
 
 #[test]
+fn what_the_sender_repeats_of_its_proof_is_taken_out_too() {
+    let auth = auth(
+        "scheme = \"token\"\ntoken = \"header:x-gitee-token\"\nrepeats = [\"body:/password\", \"query:again\"]",
+        &["sesame"],
+    );
+    let request = with(
+        post(r#"{"password":"sesame","b":2}"#),
+        &[("x-gitee-token", "sesame")],
+    );
+    let left = accepted(&auth, request).request;
+    assert_eq!(left.body, r#"{"b":2}"#);
+}
+
+#[test]
 fn a_signed_body_is_handed_on_byte_for_byte() {
     let auth = auth(GITEA, &["pepper"]);
     for body in [
