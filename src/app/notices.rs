@@ -162,7 +162,11 @@ impl Notices {
         let book = self.book.load();
         let mut troubles = Vec::new();
         for bridge in book.doors() {
-            let looks = self.refused.entry(bridge.name.clone()).or_default();
+            // A bridge that was not there at the last look had refused nothing.
+            let looks = self
+                .refused
+                .entry(bridge.name.clone())
+                .or_insert_with(|| [(now, 0)].into());
             looks.push_back((now, self.seen.not_authentic(&bridge.name)));
             while let Some((at, _)) = looks.get(1)
                 && now.duration_since(*at).unsigned_abs() >= REFUSED_WITHIN

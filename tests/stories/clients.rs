@@ -21,6 +21,9 @@ const LONG_AGO: i64 = 2 * 3600;
 struct Client {
     library: &'static str,
     script: &'static str,
+    /// The shipped bridge.
+    extends: &'static str,
+    /// Its `[auth]`, where no shipped bridge has it.
     auth: &'static str,
     secret: &'static str,
     /// What the bridge is given, where it is not the secret itself.
@@ -29,52 +32,8 @@ struct Client {
     covers_body: bool,
 }
 
-const STANDARD: &str = r#"
-scheme    = "hmac-sha256"
-signature = "header:webhook-signature"
-format    = "v1,{base64}"
-several   = " "
-signed    = "{header:webhook-id}.{timestamp}.{body}"
-timestamp = { from = "header:webhook-timestamp", within = "5m" }
-key       = ["whsec_{base64}", "{base64}"]
-"#;
-
-const SVIX: &str = r#"
-scheme    = "hmac-sha256"
-signature = "header:svix-signature"
-format    = "v1,{base64}"
-several   = " "
-signed    = "{header:svix-id}.{timestamp}.{body}"
-timestamp = { from = "header:svix-timestamp", within = "5m" }
-key       = ["whsec_{base64}", "{base64}"]
-"#;
-
-const STRIPE: &str = r#"
-scheme    = "hmac-sha256"
-signature = "header:stripe-signature"
-format    = "t={timestamp},v1={hex}"
-several   = ","
-signed    = "{timestamp}.{body}"
-timestamp = { within = "5m" }
-"#;
-
-const SLACK: &str = r#"
-scheme    = "hmac-sha256"
-signature = "header:x-slack-signature"
-format    = "v0={hex}"
-signed    = "v0:{timestamp}:{body}"
-timestamp = { from = "header:x-slack-request-timestamp", within = "5m" }
-"#;
-
-const DINGTALK: &str = r#"
-scheme    = "hmac-sha256"
-signature = "query:sign"
-format    = "{base64}"
-signed    = "{timestamp}\n{secret}"
-timestamp = { from = "query:timestamp", unit = "ms", within = "1h" }
-"#;
-
 const DISCORD: &str = r#"
+[auth]
 scheme    = "ed25519"
 signature = "header:x-signature-ed25519"
 format    = "{hex}"
@@ -88,6 +47,7 @@ const CLIENTS: [Client; 6] = [
     Client {
         library: "tweetnacl",
         script: "sign.mjs",
+        extends: "json",
         auth: DISCORD,
         secret: "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
         public: Some("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"),
@@ -97,7 +57,8 @@ const CLIENTS: [Client; 6] = [
     Client {
         library: "standardwebhooks",
         script: "sign.mjs",
-        auth: STANDARD,
+        extends: "standard-webhooks",
+        auth: "",
         secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         public: None,
         other: "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
@@ -106,7 +67,8 @@ const CLIENTS: [Client; 6] = [
     Client {
         library: "svix",
         script: "sign.mjs",
-        auth: SVIX,
+        extends: "svix",
+        auth: "",
         secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         public: None,
         other: "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
@@ -115,7 +77,8 @@ const CLIENTS: [Client; 6] = [
     Client {
         library: "stripe",
         script: "sign.mjs",
-        auth: STRIPE,
+        extends: "stripe",
+        auth: "",
         secret: "whsec_is_text_at_stripe",
         public: None,
         other: "whsec_is_text_at_stripf",
@@ -124,7 +87,8 @@ const CLIENTS: [Client; 6] = [
     Client {
         library: "slack_sdk",
         script: "sign.py",
-        auth: SLACK,
+        extends: "slack",
+        auth: "",
         secret: "8f742231b10e8888abcd99yyyzzz85a5",
         public: None,
         other: "8f742231b10e8888abcd99yyyzzz85a6",
@@ -133,7 +97,8 @@ const CLIENTS: [Client; 6] = [
     Client {
         library: "dingtalkchatbot",
         script: "sign.py",
-        auth: DINGTALK,
+        extends: "dingtalk",
+        auth: "",
         secret: "SEC-of-a-robot",
         public: None,
         other: "SEC-of-another",
@@ -225,8 +190,8 @@ async fn what_a_client_of_others_signs_is_taken_and_refused_once_anything_is_wro
         .map(|client| {
             let library = client.library;
             let text = format!(
-                "extends = \"json\"\nsecrets = [\"file:{library}.secret\"]\n[auth]{}\n[[route]]\nto = [\"group:dev\"]\n",
-                client.auth
+                "extends = \"{}\"\nsecrets = [\"file:{library}.secret\"]\n{}\n[[route]]\nto = [\"group:dev\"]\ntemplate = \"json/default\"\n",
+                client.extends, client.auth
             );
             (library.to_owned(), text)
         })
@@ -267,7 +232,7 @@ async fn what_a_client_of_others_signs_is_taken_and_refused_once_anything_is_wro
         assert_eq!(status, refused, "{library}: another secret");
 
         let status = post(&stage, &service, client, &right, BODY.into()).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{library}");
+        assert!(status.is_success(), "{library}: {status}");
     }
     let texts = stage.texts_when("dev", CLIENTS.len()).await;
     assert!(

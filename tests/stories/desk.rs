@@ -264,8 +264,8 @@ async fn the_metrics_tell_the_story_of_what_came_and_went() {
     let text = String::from_utf8(answer.bytes().await.unwrap().to_vec()).unwrap();
     for line in [
         r#"openim_bridge_webhooks_total{bridge="json",answer="kept"} 1"#,
-        r#"openim_bridge_webhooks_total{bridge="json",answer="not_authentic"} 1"#,
-        r#"openim_bridge_webhooks_total{bridge="",answer="not_authentic"} 1"#,
+        r#"openim_bridge_refused_total{bridge="json",reason="missing"} 1"#,
+        r#"openim_bridge_refused_total{bridge="",reason="unknown_bridge"} 1"#,
         r#"openim_bridge_sends_total{verdict="accepted"} 1"#,
         r#"openim_bridge_deliveries{state="stored"} 1"#,
         r#"openim_bridge_step_seconds_count{step="keep"} 1"#,

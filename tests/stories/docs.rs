@@ -86,6 +86,7 @@ fn as_directory(block: &str) -> Sources {
     let mut service = "[groups]\nops = \"1\"\n".to_owned();
     let mut people = "alice = \"u_1\"\n".to_owned();
     let mut bridge = String::new();
+    let notices = block.contains("extends = \"notices\"");
     let has = |words: &str| block.lines().any(|line| line.starts_with(words));
     if has("[openim]") || has("[groups]") {
         service = block.to_owned();
@@ -95,7 +96,7 @@ fn as_directory(block: &str) -> Sources {
         if !has("extends") && !has("[auth]") {
             bridge.push_str("extends = \"github\"\n");
         }
-        if !has("secrets") {
+        if !has("secrets") && !notices {
             bridge.push_str("secrets = [\"env:SECRET\"]\n");
         }
         bridge.push_str(block);
@@ -108,7 +109,9 @@ fn as_directory(block: &str) -> Sources {
         ("people.toml".to_owned(), people),
     ]);
     if !bridge.is_empty() {
-        sources.insert("bridges/acme.toml".to_owned(), bridge);
+        // The one bridge whose name has a meaning.
+        let name = if notices { "notices" } else { "acme" };
+        sources.insert(format!("bridges/{name}.toml"), bridge);
     }
     sources
 }
