@@ -7,7 +7,7 @@ use openim_bridge::intake::authenticate::{Unsigned, authenticate, sign};
 use openim_bridge::intake::{Passed, Request, pass};
 use openim_bridge::model::{Secret, SecretRef, Timestamp};
 
-use crate::senders::other_secret;
+use crate::senders::{other_secret, without_times};
 use crate::shipped::{bridges, secret_of};
 
 /// When the samples that hold a time were sent.
@@ -78,9 +78,11 @@ fn samples(bridge: &str) -> Vec<Request> {
     let read = |(_, text): (String, String)| {
         let mut request = Request::from_text(bridge, text.as_bytes()).unwrap();
         // What a sample shows of its proof in the address is signed anew.
-        if request.query().contains("access_token=") || request.query().contains("sign=") {
+        let shows = |name: &&str| request.query().contains(*name);
+        if ["access_token=", "sign=", "key="].iter().any(|name| shows(name)) {
             request.target = request.target.split('?').next().unwrap().to_owned();
         }
+        without_times(&mut request);
         request.peer = Some([47, 74, 206, 1].into());
         // What a sender that signs adds, and one that shows a token does not.
         for name in ["webhook-id", "svix-id"] {
