@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::serve::{runtime, stop_signal};
 use crate::model::Clock;
-use crate::sandbox::{Family, Sandbox};
+use crate::sandbox::{Family, Fault, Plan, Sandbox, list_faults};
 
 /// The arguments of `sandbox`.
 #[derive(Debug, clap::Args)]
@@ -21,10 +21,23 @@ pub struct Args {
     /// Begin with groups, people and a bot to try things on, not empty as a new OpenIM
     #[arg(long)]
     furnished: bool,
+    /// Break something: a fault, and what is set for it, as `slow:by=2s,probability=0.3`; can be given several times
+    #[arg(long = "fault", value_name = "NAME[:KEY=VALUE,…]")]
+    faults: Vec<Fault>,
+    /// What chance begins with: the same seed and the same calls meet the same faults
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print all faults and what can be set for them, and end
+    #[arg(long)]
+    list_faults: bool,
 }
 
 /// Runs the sandbox until it is told to stop.
 pub fn run(args: Args) -> ExitCode {
+    if args.list_faults {
+        super::say(list_faults().trim_end());
+        return ExitCode::SUCCESS;
+    }
     runtime(async move {
         match sandbox(args).await {
             Ok(()) => ExitCode::SUCCESS,
@@ -44,10 +57,20 @@ async fn sandbox(args: Args) -> anyhow::Result<()> {
     if args.furnished {
         sandbox.furnish();
     }
+    let faults: Vec<String> = args
+        .faults
+        .iter()
+        .map(|fault| format!("  fault  {fault}\n"))
+        .collect();
+    sandbox.play(Plan {
+        seed: args.seed,
+        faults: args.faults,
+    });
     super::say(&format!(
-        "A stand-in OpenIM ({}), in memory only.\n\n  API    {url}\n  chats  {url}/\n\n\
+        "A stand-in OpenIM ({}), in memory only.\n\n  API    {url}\n  chats  {url}/\n{}\n\
          Its secret is openIM123, its admin imAdmin, as OpenIM ships. Ctrl-C ends it.",
         args.server,
+        faults.concat(),
         url = sandbox.url(),
     ));
     stop.await;

@@ -28,6 +28,12 @@ pub(super) enum Refusal {
         message: &'static str,
         token: String,
     },
+    /// An error with its name and text, whatever its code.
+    Recorded {
+        code: i32,
+        message: String,
+        detail: String,
+    },
     /// The path does not exist.
     NoSuchPath,
 }
@@ -90,6 +96,11 @@ pub(super) fn refused(refusal: Refusal, family: Family) -> Response {
             Family::Release38 if code == 1001 => (200, code, name(code).to_owned(), String::new()),
             Family::Release38 => (200, code, name(code).to_owned(), name(code).to_owned()),
         },
+        Refusal::Recorded {
+            code,
+            message,
+            detail,
+        } => (200, code, message, detail),
         Refusal::Says(code, text) => (200, code, name(code).to_owned(), text),
         Refusal::Unbindable(text) => (400, 1001, name(1001).to_owned(), text),
         Refusal::Unreadable(text) => (

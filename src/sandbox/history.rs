@@ -1,7 +1,7 @@
 //! Who said what, by conversation and seq, and from when on it can be found.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +11,6 @@ use uuid::Uuid;
 use super::go;
 use crate::model::Family;
 use crate::model::Timestamp;
-
-/// How long the server's transfer process takes before a message that was accepted stands in history, as measured on main.
-pub const UNTIL_STORED: Duration = Duration::from_millis(100);
 
 /// Whose conversation it is, and by that its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,28 +52,60 @@ pub(super) struct Post {
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub post: Post,
+    /// The id of the conversation it is filed under.
+    pub conversation: String,
     pub seq: i64,
     pub server_msg_id: String,
     pub client_msg_id: String,
     pub created: Timestamp,
-    /// From when on it can be found.
-    pub stands_from: Timestamp,
+    /// When it was stored and its seq published.
+    pub stored: Timestamp,
+    /// From when on it can be read.
+    pub readable_from: Timestamp,
     pub revoked: bool,
+    /// The server stored the same message before.
+    pub is_copy: bool,
+    /// Its conversation has begun anew since.
+    pub is_gone: bool,
+}
+
+/// A seq that never gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hole {
+    /// A pull leaves it out.
+    Nothing,
+    /// A pull gives a mark of a deleted message, `status` 4.
+    Mark,
+}
+
+/// What a conversation has at a seq.
+enum Slot {
+    /// An index into [`History::kept`].
+    Message(usize),
+    Hole(Hole),
+}
+
+/// What can be read at a seq.
+pub(super) enum Found<'a> {
+    Message(&'a Kept),
+    /// The seq of a hole that is marked.
+    Mark(i64),
 }
 
 /// All conversations.
 #[derive(Default)]
 pub(super) struct History {
     conversations: HashMap<String, Conversation>,
-    /// Every message in the order of arrival: conversation and seq.
-    pub arrivals: Vec<(String, i64)>,
-    /// The messages that were revoked, in that order.
+    /// Every message in the order in which they were stored.
+    pub kept: Vec<Kept>,
+    /// The messages that were revoked, in that order: conversation and seq.
     pub revoked: Vec<(String, i64)>,
 }
 
 struct Conversation {
     place: Place,
-    messages: Vec<Kept>,
+    /// By seq, which counts from 1.
+    slots: Vec<Slot>,
 }
 
 impl Place {
@@ -92,6 +121,16 @@ impl Place {
             Place::Notice { from, to } => format!("sn_{}", sorted(from, to)),
             Place::PairNews(a, b) => format!("n_{}", sorted(a, b)),
             Place::GroupNews(id) => format!("n_{id}"),
+        }
+    }
+
+    /// The two accounts of a chat or of notifications, sorted.
+    pub fn pair(&self) -> Option<(&str, &str)> {
+        match self {
+            Place::Pair(a, b) | Place::Notice { from: a, to: b } => {
+                Some((a.min(b).as_str(), a.max(b).as_str()))
+            }
+            _ => None,
         }
     }
 
@@ -116,69 +155,97 @@ pub(super) fn message_id() -> String {
 }
 
 impl History {
-    /// Takes a message. It gets the next seq of its conversation now, and can be found [`UNTIL_STORED`] later.
-    pub fn keep(&mut self, post: Post, client_msg_id: String, now: Timestamp) -> &Kept {
-        let id = post.place.id();
-        let conversation = self
-            .conversations
-            .entry(id.clone())
-            .or_insert_with(|| Conversation {
-                place: post.place.clone(),
-                messages: Vec::new(),
-            });
-        let seq = i64::try_from(conversation.messages.len()).unwrap_or(i64::MAX - 1) + 1;
-        self.arrivals.push((id, seq));
-        conversation.messages.push(Kept {
-            post,
-            seq,
-            server_msg_id: message_id(),
-            client_msg_id,
-            created: now,
-            stands_from: now.saturating_add(UNTIL_STORED).unwrap_or(Timestamp::MAX),
-            revoked: false,
+    /// Files a message under a conversation, at its next seq.
+    pub fn keep(&mut self, mut kept: Kept, place: &Place) -> &Kept {
+        let slots = self.slots(place);
+        slots.push(Slot::Message(0));
+        kept.seq = count(slots);
+        kept.conversation = place.id();
+        let index = self.kept.len();
+        if let Some(slot) = self.slots(place).last_mut() {
+            *slot = Slot::Message(index);
+        }
+        self.kept.push(kept);
+        self.kept.last().expect("one was just pushed")
+    }
+
+    /// Uses up the next seq of a conversation for nothing.
+    pub fn leave_hole(&mut self, place: &Place, hole: Hole) {
+        self.slots(place).push(Slot::Hole(hole));
+    }
+
+    fn slots(&mut self, place: &Place) -> &mut Vec<Slot> {
+        let conversation = self.conversations.entry(place.id());
+        let conversation = conversation.or_insert_with(|| Conversation {
+            place: place.clone(),
+            slots: Vec::new(),
         });
-        conversation.messages.last().expect("one was just pushed")
+        &mut conversation.slots
     }
 
-    /// All messages of a conversation, also those that do not stand there yet.
-    pub fn messages(&self, conversation: &str) -> &[Kept] {
-        let found = self.conversations.get(conversation);
-        found.map_or(&[], |conversation| &conversation.messages)
+    /// Empties a conversation; its seqs begin anew.
+    pub fn begin_anew(&mut self, conversation: &str) {
+        self.conversations.remove(conversation);
+        let kept = self.kept.iter_mut();
+        for kept in kept.filter(|kept| kept.conversation == conversation) {
+            kept.is_gone = true;
+        }
     }
 
-    /// The conversation's place; `None` where nothing was said yet.
+    /// The conversation's place; `None` where nothing was stored yet.
     pub fn place(&self, conversation: &str) -> Option<&Place> {
         let found = self.conversations.get(conversation);
         found.map(|conversation| &conversation.place)
     }
 
-    /// The ids of all conversations in which something was said.
+    /// The ids of all conversations in which something was stored.
     pub fn conversations(&self) -> impl Iterator<Item = (&String, &Place)> {
         self.conversations
             .iter()
             .map(|(id, conversation)| (id, &conversation.place))
     }
 
-    /// The messages that can be found by now.
-    pub fn standing(&self, conversation: &str, now: Timestamp) -> &[Kept] {
-        let messages = self.messages(conversation);
-        &messages[..messages.partition_point(|message| message.stands_from <= now)]
+    /// The messages of a conversation, also those that cannot be read yet; the newest first.
+    pub fn newest_first(&self, conversation: &str) -> impl Iterator<Item = &Kept> {
+        let found = self.conversations.get(conversation);
+        let slots = found.map_or(&[][..], |conversation| &conversation.slots);
+        slots.iter().rev().filter_map(|slot| match slot {
+            Slot::Message(index) => self.kept.get(*index),
+            Slot::Hole(_) => None,
+        })
     }
 
-    /// The newest seq that can be found by now; 0 for an unknown conversation.
-    pub fn max_seq(&self, conversation: &str, now: Timestamp) -> i64 {
-        self.standing(conversation, now)
-            .last()
-            .map_or(0, |message| message.seq)
+    /// The newest seq that is published; 0 for an unknown conversation.
+    pub fn max_seq(&self, conversation: &str) -> i64 {
+        let found = self.conversations.get(conversation);
+        found.map_or(0, |conversation| count(&conversation.slots))
     }
 
-    /// A message, whether or not it stands there yet.
-    pub fn message(&self, conversation: &str, seq: i64) -> Option<&Kept> {
-        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
-        self.messages(conversation).get(index)
+    /// What can be read from one seq to another.
+    pub fn read(
+        &self,
+        conversation: &str,
+        seqs: RangeInclusive<i64>,
+        now: Timestamp,
+    ) -> Vec<Found<'_>> {
+        let Some(found) = self.conversations.get(conversation) else {
+            return Vec::new();
+        };
+        let slots = (1..).zip(&found.slots);
+        slots
+            .filter(|(seq, _)| seqs.contains(seq))
+            .filter_map(|(seq, slot)| match slot {
+                Slot::Message(index) => {
+                    let kept = self.kept.get(*index)?;
+                    (kept.readable_from <= now).then_some(Found::Message(kept))
+                }
+                Slot::Hole(Hole::Mark) => Some(Found::Mark(seq)),
+                Slot::Hole(Hole::Nothing) => None,
+            })
+            .collect()
     }
 
-    /// A message that can be found by now.
+    /// A message that can be read by now.
     pub fn message_mut(
         &mut self,
         conversation: &str,
@@ -186,10 +253,32 @@ impl History {
         now: Timestamp,
     ) -> Option<&mut Kept> {
         let index = usize::try_from(seq.checked_sub(1)?).ok()?;
-        let conversation = self.conversations.get_mut(conversation)?;
-        let message = conversation.messages.get_mut(index)?;
-        (message.stands_from <= now).then_some(message)
+        let conversation = self.conversations.get(conversation)?;
+        let Some(Slot::Message(index)) = conversation.slots.get(index) else {
+            return None;
+        };
+        let kept = self.kept.get_mut(*index)?;
+        (kept.readable_from <= now).then_some(kept)
     }
+}
+
+fn count(slots: &[Slot]) -> i64 {
+    i64::try_from(slots.len()).unwrap_or(i64::MAX)
+}
+
+/// A hole that is marked, as `pull_msg_by_seq` shows it: a message without anything but its seq and `status` 4. Not recorded.
+pub(super) fn deleted(seq: i64, family: Family) -> Value {
+    let mut message = json!({
+        "sendID": "", "recvID": "", "groupID": "", "clientMsgID": "", "serverMsgID": "",
+        "senderPlatformID": 0, "senderNickname": "", "senderFaceURL": "", "sessionType": 0,
+        "msgFrom": 0, "contentType": 0, "content": null, "seq": seq, "sendTime": 0, "createTime": 0,
+        "status": 4, "isRead": false, "offlinePushInfo": null, "atUserIDList": null,
+        "attachedInfo": "", "ex": "",
+    });
+    if family == Family::Release38 {
+        message["options"] = Value::Null;
+    }
+    message
 }
 
 impl Kept {

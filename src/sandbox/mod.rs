@@ -3,17 +3,20 @@
 //! It answers as running servers of both families were seen to answer, refusals and their texts included. Secret
 //! [`SECRET`] and admins [`ADMINS`] as OpenIM ships. Everything is kept in memory and gone when it stops.
 
+mod account;
 mod answer;
 mod bubble;
 mod calls;
 mod demo;
 mod elements;
+mod faults;
 mod go;
 mod history;
 mod markup;
 mod page;
 mod requests;
 mod token;
+mod transfer;
 mod world;
 
 use std::collections::HashMap;
@@ -24,19 +27,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use account::{Account, Lost, Stored, Underway};
 pub use demo::DEMO_BOT;
-pub use history::UNTIL_STORED;
+pub use faults::{Fault, Flaw, Met, Plan, listed as list_faults};
+pub use transfer::UNTIL_STORED;
 pub use world::{ADMINS, SECRET};
 
 pub use crate::model::Family;
-use crate::model::{Clock, Conversation};
+use crate::model::{Clock, Conversation, Timestamp};
+use faults::{Asked, Line, Lines};
 use history::{Kept, Place};
 use world::{BOT_LEVEL, Group, ORDINARY, OWNER, World};
 
@@ -72,7 +78,7 @@ pub struct Sent {
     pub content: Value,
     /// The `ex` of the send.
     pub ex: String,
-    /// Its place in the conversation.
+    /// Its place in the conversation; the one it will get, while it is on its way.
     pub seq: i64,
     /// The server's id of the message.
     pub server_msg_id: String,
@@ -94,8 +100,10 @@ impl Sandbox {
             clock,
             stopped: stopped.clone(),
         };
+        tokio::spawn(shared.clone().transfer());
+        let service = router(shared.clone()).into_make_service_with_connect_info::<Line>();
         let served = tokio::spawn(
-            axum::serve(listener, router(shared.clone()))
+            axum::serve(Lines(listener), service)
                 .with_graceful_shutdown(until_true(stopped))
                 .into_future(),
         );
@@ -155,10 +163,10 @@ impl Sandbox {
         members.iter().map(|member| member.user.clone()).collect()
     }
 
-    /// What people and bots said there, in order; without what the server itself tells a group. Also what cannot be
-    /// found over the API yet.
+    /// What people and bots said there, in order; without what the server itself tells a group. Also what was accepted and
+    /// cannot be found over the API yet; not what was lost, nor copies that the server made (clients hide them).
     pub fn messages(&self, conversation: &Conversation) -> Vec<Sent> {
-        self.shared.world().said(conversation)
+        self.shared.settled().said(conversation)
     }
 
     /// Waits until at least `count` messages were said there, and gives them. Waits for ever where they do not come.
@@ -180,6 +188,26 @@ impl Sandbox {
     /// Forgets every token that was given out. Admin tokens of 3.8 hold nevertheless: they are not kept there.
     pub fn forget_tokens(&self) {
         self.shared.world().forget_tokens(None);
+    }
+
+    /// Plays this plan of faults from now on; what was played before ends.
+    pub fn play(&self, plan: Plan) {
+        self.shared.plan(plan);
+    }
+
+    /// Plays no faults any more.
+    pub fn be_well(&self) {
+        self.shared.plan(Plan::default());
+    }
+
+    /// The faults of the plan, and how often each came to pass.
+    pub fn faults(&self) -> Vec<Met> {
+        self.shared.settled().faults.met().to_vec()
+    }
+
+    /// What became of everything that was accepted.
+    pub fn account(&self) -> Account {
+        self.shared.settled().account()
     }
 
     /// Stops serving and waits for what is under way.
@@ -218,6 +246,7 @@ async fn until_true(mut flag: watch::Receiver<bool>) {
 
 fn router(shared: Shared) -> Router {
     page::router()
+        .merge(faults::router())
         .fallback(take)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(shared)
@@ -226,18 +255,34 @@ fn router(shared: Shared) -> Router {
 /// Every path of the API goes through here: also unknown ones are checked for operationID and token.
 async fn take(
     State(shared): State<Shared>,
+    ConnectInfo(line): ConnectInfo<Line>,
     method: Method,
     uri: Uri,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let now = shared.clock.now();
-    let mut world = shared.world();
-    let outcome = calls::answer(&mut world, &method, uri.path(), query, &headers, &body, now);
-    match outcome {
-        Ok(data) => answer::done(data),
-        Err(refusal) => answer::refused(refusal, world.family),
+    let asked = Asked {
+        method,
+        path: uri.path().to_owned(),
+        query,
+        headers,
+        body,
+    };
+    let (turn, outcome, family) = {
+        let now = shared.clock.now();
+        let mut world = shared.world();
+        world.settle(now);
+        let family = world.family;
+        match world.faults.at_the_door(&asked, family, now) {
+            Some(turn) => (Some(turn), Ok(None), family),
+            None => (None, asked.answer(&mut world, now), family),
+        }
+    };
+    match (turn, outcome) {
+        (Some(turn), _) => faults::play(shared, line, asked, turn).await,
+        (None, Ok(data)) => answer::done(data),
+        (None, Err(refusal)) => answer::refused(refusal, family),
     }
 }
 
@@ -245,6 +290,42 @@ impl Shared {
     fn world(&self) -> MutexGuard<'_, World> {
         // A panic elsewhere leaves the model usable; a stand-in goes on.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The world with everything done that is due.
+    fn settled(&self) -> MutexGuard<'_, World> {
+        let now = self.clock.now();
+        let mut world = self.world();
+        world.settle(now);
+        world
+    }
+
+    fn plan(&self, plan: Plan) {
+        let now = self.clock.now();
+        let mut world = self.world();
+        world.settle(now);
+        world.faults.put(plan, now);
+        world.wake_transfer(now);
+        world.settle(now);
+        world.changed();
+    }
+
+    /// Lets time do its work, so that the page and whoever waits hear of it.
+    async fn transfer(self) {
+        let mut changes = self.world().changes.subscribe();
+        loop {
+            let due = self.settled().due().unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                () = self.clock.sleep_until(due) => {}
+                changed = changes.changed() => if changed.is_err() { return },
+                () = self.stop() => return,
+            }
+        }
+    }
+
+    /// Returns when the sandbox stops.
+    async fn stop(&self) {
+        until_true(self.stopped.clone()).await;
     }
 }
 
@@ -258,12 +339,24 @@ impl World {
             (Place::Notice { to, .. }, Conversation::Notice(id)) => to == id,
             _ => false,
         };
-        let arrivals = self.history.arrivals.iter();
-        arrivals
-            .filter_map(|(id, seq)| self.history.message(id, *seq))
-            .filter(|kept| wanted(kept))
-            .map(Sent::from)
-            .collect()
+        let mut said: Vec<Sent> = Vec::new();
+        let stored = self.history.kept.iter();
+        let stored = stored.filter(|kept| wanted(kept) && !kept.is_copy);
+        said.extend(stored.map(Sent::from));
+        // What waits will get the next seqs, if nothing goes wrong.
+        let mut next: HashMap<&str, i64> = HashMap::new();
+        for waiting in self.transfer.waiting().map(|waiting| &waiting.kept) {
+            let id = waiting.conversation.as_str();
+            let seq = next.entry(id).or_insert_with(|| self.history.max_seq(id));
+            *seq += 1;
+            if wanted(waiting) && !waiting.is_copy {
+                said.push(Sent {
+                    seq: *seq,
+                    ..Sent::from(waiting)
+                });
+            }
+        }
+        said
     }
 }
 

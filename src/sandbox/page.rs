@@ -51,12 +51,12 @@ pub(super) fn router() -> Router<Shared> {
 /// The page with its present state in it, so that it is full at its first sight.
 async fn index(State(shared): State<Shared>) -> Response {
     let now = {
-        let world = shared.world();
-        let arrivals = &world.history.arrivals;
+        let world = shared.settled();
+        let kept = &world.history.kept;
         json!({
             "start": world.start,
             "chats": chats(&world),
-            "messages": messages(&world, &arrivals[arrivals.len().saturating_sub(BACKLOG)..]),
+            "messages": messages(&world, &kept[kept.len().saturating_sub(BACKLOG)..]),
         })
     };
     // Inside a script element only `<` could end it or open a comment.
@@ -95,8 +95,8 @@ struct Viewer {
 impl Viewer {
     fn new(shared: Shared) -> Viewer {
         let (changes, arrivals, start) = {
-            let world = shared.world();
-            let late = world.history.arrivals.len().saturating_sub(BACKLOG);
+            let world = shared.settled();
+            let late = world.history.kept.len().saturating_sub(BACKLOG);
             (
                 world.changes.subscribe(),
                 late,
@@ -135,10 +135,10 @@ impl Viewer {
     /// Puts together what is new since the page was told last.
     fn catch_up(&mut self) {
         self.changes.mark_unchanged();
-        let world = self.shared.world();
+        let world = self.shared.settled();
         let history = &world.history;
-        let new = &history.arrivals[self.arrivals..];
-        let opened = new.iter().any(|(_, seq)| *seq == 1);
+        let new = &history.kept[self.arrivals..];
+        let opened = new.iter().any(|kept| kept.seq == 1);
         if opened || self.people != Some(world.people) {
             self.people = Some(world.people);
             self.news.push_back(event("chats", &chats(&world)));
@@ -151,7 +151,7 @@ impl Viewer {
             self.news
                 .push_back(event("revoked", &json!({"chat": id, "seq": seq})));
         }
-        self.arrivals = history.arrivals.len();
+        self.arrivals = history.kept.len();
         self.revoked = history.revoked.len();
     }
 }
@@ -160,13 +160,11 @@ fn event(name: &str, data: &Value) -> Event {
     Event::default().event(name).data(data.to_string())
 }
 
-/// The messages of these arrivals, without what only clients are told.
-fn messages(world: &World, arrivals: &[(String, i64)]) -> Vec<Value> {
-    let kept = arrivals
-        .iter()
-        .filter_map(|(id, seq)| Some((id, world.history.message(id, *seq)?)));
-    kept.filter(|(_, kept)| !kept.post.place.is_news())
-        .map(|(id, kept)| message(world, id, kept))
+/// These messages, without what only clients are told, and without copies, which clients hide.
+fn messages(world: &World, kept: &[Kept]) -> Vec<Value> {
+    kept.iter()
+        .filter(|kept| !kept.post.place.is_news() && !kept.is_copy)
+        .map(|kept| message(world, &kept.conversation, kept))
         .collect()
 }
 

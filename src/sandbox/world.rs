@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::account::Accepted;
+use super::answer::Refusal;
+use super::faults::Faults;
 use super::history::History;
+use super::transfer::Transfer;
 use crate::model::Family;
 use crate::model::Timestamp;
 
@@ -32,6 +36,15 @@ pub(super) struct World {
     users: HashMap<String, User>,
     groups: HashMap<String, Group>,
     pub history: History,
+    /// What was accepted and is on its way into history.
+    pub transfer: Transfer,
+    /// Every message that was accepted, and what became of it.
+    pub log: Vec<Accepted>,
+    pub faults: Faults,
+    /// Why nothing can be queued just now.
+    pub producer: Option<Refusal>,
+    /// Tokens that were taken back, and the code that says so.
+    displaced: HashMap<String, i32>,
     /// Tokens that were given out, and until when they hold although they were replaced.
     tokens: HashMap<String, Given>,
     /// Send statuses by operationID.
@@ -111,6 +124,11 @@ impl World {
             users: HashMap::new(),
             groups: HashMap::new(),
             history: History::default(),
+            transfer: Transfer::default(),
+            log: Vec::new(),
+            faults: Faults::none(now),
+            producer: None,
+            displaced: HashMap::new(),
             tokens: HashMap::new(),
             sent: HashMap::new(),
             blocks: Vec::new(),
@@ -221,6 +239,11 @@ impl World {
         self.sent.insert(operation.to_owned(), 2);
     }
 
+    /// Loses the note that the send of this operation was queued.
+    pub fn forget_sent(&mut self, operation: &str) {
+        self.sent.remove(operation);
+    }
+
     /// 2 when a send of this operation was queued, otherwise 0.
     pub fn send_status(&self, operation: &str) -> i64 {
         self.sent.get(operation).copied().unwrap_or(0)
@@ -244,6 +267,19 @@ impl World {
             until: None,
         };
         self.tokens.insert(token.to_owned(), given);
+        // Two tokens of one second are the same token.
+        self.displaced.remove(token);
+    }
+
+    /// Takes back every token that was given out.
+    pub fn displace_tokens(&mut self, code: i32) {
+        let given = self.tokens.keys().cloned();
+        self.displaced.extend(given.map(|token| (token, code)));
+    }
+
+    /// The code for a token that was taken back.
+    pub fn displaced(&self, token: &str) -> Option<i32> {
+        self.displaced.get(token).copied()
     }
 
     /// Whether the server remembers this token. Released servers do not keep admin tokens: a right signature is enough.

@@ -15,6 +15,7 @@ mod docs;
 mod door;
 mod events;
 mod expectations;
+mod faults;
 mod faulty;
 mod floors;
 mod kill;

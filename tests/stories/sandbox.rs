@@ -331,10 +331,10 @@ async fn told(chat: &Chat, what: &str) -> String {
 async fn the_page_hears_of_a_message_while_it_is_open() {
     let chat = Chat::open(Family::Main).await;
 
-    let (heard, _) = tokio::join!(
-        told(&chat, "good morning"),
-        chat.send(to_group("day", "ana", "good morning")),
-    );
+    let (heard, ()) = tokio::join!(told(&chat, "good morning"), async {
+        chat.send(to_group("day", "ana", "good morning")).await;
+        chat.lever.advance(UNTIL_STORED);
+    });
 
     assert!(heard.contains("event: hello"));
     assert!(heard.contains("event: chats"));
@@ -354,6 +354,7 @@ async fn a_message_never_becomes_a_script_on_the_page() {
         ))
         .await;
     }
+    chat.lever.advance(UNTIL_STORED);
 
     let page = chat.http.get(chat.sandbox.url()).send().await.unwrap();
     let policy = page.headers()["content-security-policy"]

@@ -131,8 +131,7 @@ fn tell(
         options: Some(json!({"offlinePush": false, "unreadCount": true})),
         ex: String::new(),
     };
-    world.history.keep(post, message_id(), now);
-    world.changed();
+    world.accept(post, message_id(), "", now);
 }
 
 pub(super) fn get_groups_info(world: &mut World, call: &Call) -> Answer {

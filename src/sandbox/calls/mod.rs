@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::answer::{Refusal, wrong};
+use super::faults;
 use super::go::{self, Fields, Reader, Shape};
 use super::requests as takes;
 use super::token::{self, Claims, Flaw};
@@ -20,6 +21,7 @@ use crate::model::Family;
 use crate::model::Timestamp;
 
 pub(super) use groups::create as create_group;
+pub(super) use sending::receipt;
 
 /// One call, its body read.
 pub(super) struct Call<'a> {
@@ -81,7 +83,7 @@ const fn bound(path: &'static str, takes: &'static Shape, run: Run) -> Endpoint 
 }
 
 /// Paths that ask for no token.
-const OPEN: [&str; 2] = ["/auth/get_admin_token", "/auth/parse_token"];
+pub(super) const OPEN: [&str; 2] = ["/auth/get_admin_token", "/auth/parse_token"];
 
 const ENDPOINTS: [Endpoint; 37] = [
     call(
@@ -315,6 +317,9 @@ fn recognise(world: &World, token: &str, now: Timestamp) -> Result<Claims, Refus
         Flaw::Signature => refuse(1505, "signature is invalid"),
         Flaw::FromTheFuture => refuse(1505, "token used before issued"),
     })?;
+    if let Some(code) = world.displaced(token) {
+        return Err(faults::token_refused(code, token));
+    }
     if !world.remembers(token, &claims.user, now) {
         return Err(Refusal::Bare(1507));
     }

@@ -6,7 +6,7 @@ use super::{Answer, Call, list};
 use crate::model::Family;
 use crate::sandbox::answer::{Refusal, missing, wrong};
 use crate::sandbox::go;
-use crate::sandbox::history::{Kept, Place, Post, message_id};
+use crate::sandbox::history::{Found, Kept, Place, Post, deleted, message_id};
 use crate::sandbox::world::{ADMIN_LEVEL, World};
 
 pub(super) fn get_server_time(_: &mut World, call: &Call) -> Answer {
@@ -28,7 +28,7 @@ pub(super) fn newest_seq(world: &mut World, call: &Call) -> Answer {
             }
             _ => true,
         };
-        let newest = world.history.max_seq(id, call.now);
+        let newest = world.history.max_seq(id);
         if listed && newest > 0 && is_open(world, place, user) {
             seqs.insert(id.clone(), json!(newest));
         }
@@ -56,17 +56,18 @@ pub(super) fn get_conversations_has_read_and_max_seq(world: &mut World, call: &C
     }
     let mut seqs = Map::new();
     for id in asked {
-        let standing = world.history.standing(&id, call.now);
-        let newest = standing.last();
+        let time = world.history.newest_first(&id).next();
+        let time = time.map(|message| message.stored);
         // Who speaks has read what stands above.
-        let read = standing
-            .iter()
-            .rev()
-            .find(|message| message.post.sender == user);
+        let read = world
+            .history
+            .newest_first(&id)
+            .find(|message| message.post.sender == user)
+            .map_or(0, |message| message.seq);
         let entry = json!({
-            "maxSeq": newest.map_or(0, |message| message.seq),
-            "hasReadSeq": read.map_or(0, |message| message.seq),
-            "maxSeqTime": newest.map_or(0, |message| message.stands_from.as_millisecond()),
+            "maxSeq": world.history.max_seq(&id),
+            "hasReadSeq": read,
+            "maxSeqTime": time.map_or(0, |time| time.as_millisecond()),
         });
         seqs.insert(id, entry);
     }
@@ -81,15 +82,15 @@ pub(super) fn pull_msg_by_seq(world: &mut World, call: &Call) -> Answer {
     let (mut messages, mut news) = (Map::new(), Map::new());
     for range in call.body.list("seqRanges") {
         let id = range.text("conversationID");
-        let Some(place) = world.history.place(id) else {
+        let Some(place) = world.history.place(id).cloned() else {
             continue;
         };
-        if !is_open(world, place, user) {
+        if !is_open(world, &place, user) {
             continue;
         }
+        let hidden = world.faults.hides(id, call.now);
         let (begin, end) = (range.whole("begin"), range.whole("end"));
-        let standing = world.history.standing(id, call.now);
-        let newest = standing.last().map_or(0, |message| message.seq);
+        let newest = world.history.max_seq(id);
         let end_reached = end.min(newest);
         // Of a range longer than `num` the server gives the last `num`, and does not say so.
         let wanted = range.whole("num");
@@ -97,10 +98,15 @@ pub(super) fn pull_msg_by_seq(world: &mut World, call: &Call) -> Answer {
             0 => begin,
             wanted => begin.max(end_reached.saturating_sub(wanted).saturating_add(1)),
         };
-        let found: Vec<Value> = standing
-            .iter()
-            .filter(|message| (begin_given..=end_reached).contains(&message.seq))
-            .map(|message| message.pulled(world.family))
+        let found = world.history.read(id, begin_given..=end_reached, call.now);
+        let found: Vec<Value> = found
+            .into_iter()
+            .map(|found| match found {
+                Found::Message(message) => (message.seq, message.pulled(world.family)),
+                Found::Mark(seq) => (seq, deleted(seq, world.family)),
+            })
+            .filter(|(seq, _)| !hidden.as_ref().is_some_and(|hidden| hidden.hides(*seq)))
+            .map(|(_, found)| found)
             .collect();
         if found.is_empty() {
             continue;
@@ -173,7 +179,7 @@ fn tell_of_revocation(world: &mut World, call: &Call, revoked: &Kept) {
         "revokeTime": call.now.as_millisecond(),
         "sesstionType": post.session_type,
         "seq": revoked.seq,
-        "conversationID": post.place.id(),
+        "conversationID": revoked.conversation,
         "isAdminRevoke": World::is_admin(&call.caller),
     });
     let news = Post {
@@ -199,7 +205,7 @@ fn tell_of_revocation(world: &mut World, call: &Call, revoked: &Kept) {
         })),
         ex: String::new(),
     };
-    world.history.keep(news, message_id(), call.now);
+    world.accept(news, message_id(), call.operation, call.now);
 }
 
 fn is_open(world: &World, place: &Place, user: &str) -> bool {

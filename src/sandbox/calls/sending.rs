@@ -39,7 +39,7 @@ struct Draft {
 }
 
 /// A queued message's ids and time.
-struct Queued {
+pub(in crate::sandbox) struct Queued {
     server_msg_id: String,
     client_msg_id: String,
     send_time: i64,
@@ -58,7 +58,7 @@ pub(super) fn send_msg(world: &mut World, call: &Call) -> Answer {
     only_admins(call)?;
     let draft = draft(world, call.body.clone())?;
     let recipient = call.body.text("recvID");
-    let queued = queue(world, &draft, recipient, call.now)?;
+    let queued = queue(world, &draft, recipient, call)?;
     world.note_sent(call.operation);
     Ok(Some(receipt(world.family, queued)))
 }
@@ -89,7 +89,7 @@ pub(super) fn batch_send_msg(world: &mut World, call: &Call) -> Answer {
     }
     let (mut results, mut failed) = (Vec::new(), Vec::new());
     for recipient in recipients {
-        match queue(world, &draft, &recipient, call.now) {
+        match queue(world, &draft, &recipient, call) {
             Ok(Some(queued)) => results.push(json!({
                 "serverMsgID": queued.server_msg_id,
                 "clientMsgID": queued.client_msg_id,
@@ -162,7 +162,7 @@ pub(super) fn send_simple_msg(world: &mut World, call: &Call) -> Answer {
         .expect("every field above has its type");
     let recipient = fields.text("recvID").to_owned();
     let draft = draft(world, fields)?;
-    let queued = queue(world, &draft, &recipient, call.now)?;
+    let queued = queue(world, &draft, &recipient, call)?;
     world.note_sent(call.operation);
     Ok(Some(receipt(world.family, queued)))
 }
@@ -180,7 +180,7 @@ fn only_admins(call: &Call) -> Result<(), Refusal> {
 }
 
 /// The `data` of a send. A recipient who wants no messages makes released servers answer with empty ids.
-fn receipt(family: Family, queued: Option<Queued>) -> Value {
+pub(in crate::sandbox) fn receipt(family: Family, queued: Option<Queued>) -> Value {
     let mut data = match queued {
         Some(queued) => json!({
             "serverMsgID": queued.server_msg_id,
@@ -263,8 +263,9 @@ fn queue(
     world: &mut World,
     draft: &Draft,
     recipient: &str,
-    now: Timestamp,
+    call: &Call,
 ) -> Result<Option<Queued>, Refusal> {
+    let (operation, now) = (call.operation, call.now);
     let fields = &draft.fields;
     let (sender, group) = (fields.text("sendID"), fields.text("groupID"));
     let is_notification = fields.whole("contentType") == OA_NOTIFICATION;
@@ -298,6 +299,9 @@ fn queue(
             "kafka: invalid configuration (Attempt to produce message larger than configured \
              Producer.MaxMessageBytes: {size} > {PRODUCER_LIMIT}) p.producer.SendMessage error"
         )));
+    }
+    if let Some(trouble) = &world.producer {
+        return Err(trouble.clone());
     }
     let send_time = match fields.whole("sendTime") {
         0 => now.as_millisecond(),
@@ -336,14 +340,12 @@ fn queue(
         options: None,
         ex: fields.text("ex").to_owned(),
     };
-    let kept = world.history.keep(post, draft.client_msg_id.clone(), now);
-    let queued = Queued {
-        server_msg_id: kept.server_msg_id.clone(),
-        client_msg_id: kept.client_msg_id.clone(),
-        send_time: kept.post.send_time,
-    };
-    world.changed();
-    Ok(Some(queued))
+    let server_msg_id = world.accept(post, draft.client_msg_id.clone(), operation, now);
+    Ok(Some(Queued {
+        server_msg_id,
+        client_msg_id: draft.client_msg_id.clone(),
+        send_time,
+    }))
 }
 
 /// Whether one account may write to another; `false` where the message is silently thrown away.
