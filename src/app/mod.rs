@@ -19,9 +19,9 @@ pub use rules::{Broken, Rules, log_problems, server_of};
 
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
-use crate::model::{Clock, DeliveryState, Health, Trouble};
+use crate::model::{Clock, DeliveryState, Health, Meters, Trouble};
 use crate::outbox::sqlite::{Options, SqliteOutbox};
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{Outbox, OutboxError, Window};
 use crate::settings::{DeliverySettings, Environment};
 use crate::web::{Console, Door, Listener, Patience};
 
@@ -91,7 +91,11 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let settings = rules.settings();
 
     let file = start.directory.join(&settings.storage.file);
-    let outbox = SqliteOutbox::open(&file, Options::default(), clock.clone())
+    let options = Options {
+        window: window(&settings.delivery),
+        ..Options::default()
+    };
+    let outbox = SqliteOutbox::open(&file, options, clock.clone())
         .map_err(|error| NotStarted::Outbox(error.to_string()))?;
     let outbox: Arc<dyn Outbox> = Arc::new(outbox);
     rules.keep_started();
@@ -102,6 +106,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         outbox.clone(),
         openim,
         policy(&settings.delivery),
+        Arc::new(Meters::new()),
         clock.clone(),
     );
     let (stop, stopped) = flag::channel(false);
@@ -191,14 +196,26 @@ fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NotStart
 
 fn policy(settings: &DeliverySettings) -> Policy {
     Policy {
-        first_pause: settings.retry_first,
-        longest_pause: settings.retry_longest,
-        horizon: settings.horizon,
+        schedule: settings.schedule.clone(),
+        settle: settings.settle,
+        prove: settings.prove,
+        unproven: settings.unproven,
+        window: window(settings),
         pace: Pace {
             per_second: settings.pace,
             ..Pace::default()
         },
         ..Policy::default()
+    }
+}
+
+fn window(settings: &DeliverySettings) -> Window {
+    Window {
+        messages: match settings.read_back {
+            true => settings.window,
+            false => 0,
+        },
+        ..Window::default()
     }
 }
 

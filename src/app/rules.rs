@@ -274,7 +274,7 @@ impl Rules {
 /// The server of the settings, as the courier's room wants it.
 pub fn server_of(settings: &Settings) -> Server {
     let openim = &settings.openim;
-    Server::new(
+    let server = Server::new(
         &openim.api_url,
         &openim.user_id,
         openim.secret.clone(),
@@ -283,7 +283,12 @@ pub fn server_of(settings: &Settings) -> Server {
             nickname: openim.send_as.nickname.clone(),
             face_url: openim.send_as.face_url.clone(),
         },
-    )
+    );
+    Server {
+        connect_within: settings.delivery.connect_within,
+        answer_within: settings.delivery.answer_within,
+        ..server
+    }
 }
 
 fn place(problem: &Problem, sources: &Sources) -> String {

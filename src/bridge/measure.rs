@@ -48,6 +48,31 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
+/// Writes a span of time as [`parse_time`] reads it: `1h30m`, `24h`, `30d`. A day or less is written in hours.
+pub fn write_time(span: Duration) -> String {
+    let mut millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    let a_day_or_less = millis <= 86_400_000;
+    for (unit, scale) in units.into_iter().skip(usize::from(a_day_or_less)) {
+        let many = millis / scale;
+        millis %= scale;
+        if many > 0 {
+            text.push_str(&format!("{many}{unit}"));
+        }
+    }
+    match text.is_empty() {
+        true => "0s".to_owned(),
+        false => text,
+    }
+}
+
 /// Reads a size in bytes: a whole number with a unit (`B`, `KB`, `MB`, `GB`, `TB`, or `KiB`, `MiB`, `GiB`).
 /// The error says what is wrong.
 pub fn parse_size(text: &str) -> Result<u64, String> {
@@ -70,6 +95,13 @@ fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_written_as_it_is_read() {
+        for text in ["24h", "1h30m", "10s", "2d12h", "30d", "250ms", "0s"] {
+            assert_eq!(write_time(parse_time(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn spans_of_time_read_as_operators_write_them() {

@@ -138,15 +138,6 @@ pub(super) fn compile_routes(
         if reading.count() == before && !written.damaged {
             warn_unreachable(reading, &routes, &route, written);
         }
-        if let Some(expire) = &written.expire {
-            let flaw = Flaw::new(expire.span(), "`expire` has no effect in this version");
-            reading.note(
-                Level::Warning,
-                flaw.help(
-                    "it is kept with the delivery; folding what came too late is not there yet",
-                ),
-            );
-        }
         routes.push(route);
     }
     routes

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::online::{self, Finding, Named, ask_server};
 use super::post_line::curl_line;
 use crate::bridge::destination::{Destination, What};
+use crate::bridge::measure::write_time;
 use crate::bridge::problem::{Level, Problem, Sources, show};
 use crate::bridge::route::Route;
 use crate::bridge::{Bridge, RuleBook};
-use crate::deliver::OpenIm;
+use crate::deliver::{OpenIm, Unproven};
 use crate::intake::sample::check_samples;
 use crate::model::{Clock, Conversation, Timestamp};
-use crate::settings::{Environment, Loaded, Settings};
+use crate::settings::{DeliverySettings, Environment, Loaded, Settings};
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -108,6 +109,7 @@ impl Checked {
             for door in book.doors() {
                 text.push_str(&describe(settings, door));
             }
+            let _ = writeln!(text, "{}\n", schedule_in_words(&settings.delivery));
         }
         for finding in self.online.iter().flatten() {
             let style = match finding.level {
@@ -188,6 +190,10 @@ impl Checked {
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "digest": book.map(|book| &book.digest),
             "bridges": doors.map(|door| bridge(door)).collect::<Vec<_>>(),
+            "retry": self.loaded.settings.as_ref().map(|settings| {
+                let schedule = &settings.delivery.schedule;
+                json!({ "attempts": schedule.attempts(), "horizon_s": schedule.horizon.as_secs() })
+            }),
             "online": self.online,
         })
     }
@@ -251,6 +257,33 @@ fn inventory(book: &RuleBook, sources: &Sources) -> String {
         plural(book.groups.len(), "group"),
     ];
     parts.join(", ")
+}
+
+/// What the settings of the delivery mean for one message.
+fn schedule_in_words(delivery: &DeliverySettings) -> String {
+    let schedule = &delivery.schedule;
+    let retry = format!(
+        "A message that OpenIM does not take now waits at most {}, then twice as long each time, up to {}: about {} attempts over {}.",
+        write_time(schedule.first),
+        write_time(schedule.longest),
+        schedule.attempts(),
+        write_time(schedule.horizon),
+    );
+    let after = match (delivery.read_back, delivery.unproven) {
+        (false, _) => format!(
+            "Nothing is read back: a message ends at `accepted`, at most {} a second go into one conversation.",
+            delivery.pace
+        ),
+        (true, Unproven::Repeat) => format!(
+            "One that is accepted and neither found nor proven lost within {} is sent again.",
+            write_time(delivery.prove)
+        ),
+        (true, Unproven::Hold) => format!(
+            "One that is accepted and neither found nor proven lost within {} makes its conversation wait for you.",
+            write_time(delivery.prove)
+        ),
+    };
+    format!("{retry}\n{after}")
 }
 
 fn plural(count: usize, word: &str) -> String {

@@ -21,12 +21,16 @@ struct Heard {
     over: VecDeque<(Timestamp, Timestamp)>,
     /// The server asked everybody to wait until then.
     busy_until: Option<Timestamp>,
+    /// After an outage: so many requests at once, one more with each good answer; `None`: no limit.
+    ramp: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Open {
     since: Timestamp,
     why: String,
+    /// Nobody could be reached at all, or nobody gave a token.
+    down: bool,
     tries: u32,
     next_try: Timestamp,
 }
@@ -43,8 +47,8 @@ pub(super) enum Change {
 pub(super) enum Allowance {
     /// As many as there is room for.
     Any,
-    /// One, to try.
-    One,
+    /// At most so many.
+    Most(usize),
     /// None before this moment; `None` while a try is under way.
     NoneBefore(Option<Timestamp>),
 }
@@ -73,6 +77,12 @@ const LONGEST_TRY: Duration = Duration::from_secs(30);
 /// The longest wait that one answer can impose on everybody.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
 
+/// Requests at once, right after an outage: the backlog must not knock down a server that has just come back.
+const FIRST_RAMP: usize = 2;
+
+/// With so many at once the ramp ends.
+const LAST_RAMP: usize = 32;
+
 /// Outages that are remembered, to leave them out of a message's horizon.
 const REMEMBERED: usize = 64;
 
@@ -88,6 +98,7 @@ impl Breaker {
         let mut heard = self.lock();
         match sign {
             Sign::Well => heard.well(now),
+            Sign::None => None,
             Sign::Busy(wait) => {
                 let until = plus(now, (*wait).min(LONGEST_BUSY));
                 heard.busy_until = heard.busy_until.max(Some(until));
@@ -105,10 +116,43 @@ impl Breaker {
             return Allowance::NoneBefore(Some(until));
         }
         match &heard.open {
-            None => Allowance::Any,
+            None => match heard.ramp {
+                None => Allowance::Any,
+                Some(ramp) if under_way >= ramp => Allowance::NoneBefore(None),
+                Some(ramp) => Allowance::Most(ramp - under_way),
+            },
             Some(_) if under_way > 0 => Allowance::NoneBefore(None),
             Some(open) if open.next_try > now => Allowance::NoneBefore(Some(open.next_try)),
-            Some(_) => Allowance::One,
+            Some(_) => Allowance::Most(1),
+        }
+    }
+
+    /// Before when the history must not be asked: while the server asks for a wait, and while nobody can be reached, as
+    /// long as a delivery could try in its place.
+    pub(super) fn no_reading_before(&self, now: Timestamp) -> Option<Timestamp> {
+        let heard = self.lock();
+        let down = heard.open.as_ref().filter(|open| open.down);
+        let after_a_try = down.map(|open| plus(open.next_try, FIRST_TRY));
+        let until = heard.busy_until.max(after_a_try);
+        until.filter(|until| *until > now)
+    }
+
+    /// Takes in what the answer to a question about the history said. That one was answered proves that the server can be
+    /// reached, not that it takes messages.
+    pub(super) fn hear_history(
+        &self,
+        lane: &Lane,
+        sign: &Sign,
+        now: Timestamp,
+        random: f64,
+    ) -> Option<Change> {
+        if !matches!(sign, Sign::Well) {
+            return self.hear(lane, sign, now, random);
+        }
+        let mut heard = self.lock();
+        match heard.open.as_ref().is_some_and(|open| open.down) {
+            true => heard.well(now),
+            false => None,
         }
     }
 
@@ -142,7 +186,12 @@ impl Breaker {
 impl Heard {
     fn well(&mut self, now: Timestamp) -> Option<Change> {
         self.troubled.clear();
+        self.ramp = self
+            .ramp
+            .map(|ramp| ramp + 1)
+            .filter(|ramp| *ramp < LAST_RAMP);
         let open = self.open.take()?;
+        self.ramp = Some(FIRST_RAMP);
         self.over.push_back((open.since, now));
         if self.over.len() > REMEMBERED {
             self.over.pop_front();
@@ -160,6 +209,7 @@ impl Heard {
     ) -> Option<Change> {
         if let Some(open) = &mut self.open {
             // What began before it opened says nothing new.
+            open.down |= sure;
             if now >= open.next_try {
                 open.tries += 1;
                 open.next_try = plus(now, try_after(open.tries, random));
@@ -175,6 +225,7 @@ impl Heard {
         self.open = Some(Open {
             since: now,
             why: why.to_owned(),
+            down: sure,
             tries: 0,
             next_try: plus(now, try_after(0, random)),
         });
@@ -233,7 +284,7 @@ mod tests {
             breaker.allowance(0, at(0)),
             Allowance::NoneBefore(Some(_))
         ));
-        assert_eq!(breaker.allowance(0, at(1)), Allowance::One);
+        assert_eq!(breaker.allowance(0, at(1)), Allowance::Most(1));
         assert_eq!(breaker.allowance(1, at(1)), Allowance::NoneBefore(None));
     }
 
@@ -271,7 +322,48 @@ mod tests {
         for _ in 0..30 {
             breaker.hear(&lane("b"), &down(), at(0), 1.0);
         }
-        assert_eq!(breaker.allowance(0, at(1)), Allowance::One);
+        assert_eq!(breaker.allowance(0, at(1)), Allowance::Most(1));
+    }
+
+    #[test]
+    fn after_an_outage_requests_grow_with_the_good_answers() {
+        let breaker = Breaker::default();
+        breaker.hear(&lane("a"), &down(), at(0), 1.0);
+        breaker.hear(&lane("a"), &Sign::Well, at(1), 0.0);
+        assert_eq!(breaker.allowance(0, at(1)), Allowance::Most(2));
+        assert_eq!(breaker.allowance(2, at(1)), Allowance::NoneBefore(None));
+        for _ in 0..5 {
+            breaker.hear(&lane("a"), &Sign::Well, at(2), 0.0);
+        }
+        assert_eq!(breaker.allowance(2, at(2)), Allowance::Most(5));
+        for _ in 0..25 {
+            breaker.hear(&lane("a"), &Sign::Well, at(3), 0.0);
+        }
+        assert_eq!(breaker.allowance(31, at(3)), Allowance::Any);
+    }
+
+    #[test]
+    fn a_history_that_answers_ends_an_outage_of_the_network_only() {
+        let breaker = Breaker::default();
+        breaker.hear(&lane("a"), &down(), at(0), 1.0);
+        assert_eq!(breaker.no_reading_before(at(1)), Some(at(2)));
+        assert_eq!(breaker.no_reading_before(at(2)), None);
+        breaker.hear_history(&lane("a"), &Sign::Well, at(2), 1.0);
+        assert_eq!(breaker.trouble(), None);
+
+        breaker.hear(&lane("a"), &doubtful(), at(3), 1.0);
+        breaker.hear(&lane("b"), &doubtful(), at(3), 1.0);
+        assert_eq!(breaker.no_reading_before(at(3)), None);
+        breaker.hear_history(&lane("a"), &Sign::Well, at(4), 1.0);
+        assert!(breaker.trouble().is_some());
+    }
+
+    #[test]
+    fn what_was_not_sent_says_nothing_about_the_server() {
+        let breaker = Breaker::default();
+        breaker.hear(&lane("a"), &down(), at(0), 1.0);
+        breaker.hear(&lane("a"), &Sign::None, at(1), 1.0);
+        assert!(breaker.trouble().is_some());
     }
 
     #[test]

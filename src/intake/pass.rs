@@ -61,10 +61,7 @@ pub fn pass(
                 rendered: spoken.said.rendered()?,
                 destination: spoken.destination,
                 conversation: spoken.conversation,
-                expires: spoken.expires.map(|at| crate::model::Expires {
-                    at,
-                    folded: "{}".to_owned(),
-                }),
+                expires: spoken.expires,
             })
         })
         .collect();

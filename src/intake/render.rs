@@ -13,7 +13,7 @@ use crate::bridge::template::{
     Audience, Face, Material, TemplateName, Templates, harmless, harmless_json,
 };
 use crate::model::{
-    Content, Conversation, Event, Mention, Message, Push, Rendered, Timestamp, content_flaws,
+    Content, Conversation, Event, Expires, Mention, Message, Push, Rendered, content_flaws,
 };
 
 /// The longest content of a `.json.hbs`, in bytes: what OpenIM's clients can quote and forward.
@@ -30,7 +30,7 @@ pub struct Spoken {
     /// What came of it.
     pub said: Said,
     /// Not shown any more after this moment.
-    pub expires: Option<Timestamp>,
+    pub expires: Option<Expires>,
     /// What was absent or unknown; only when asked for.
     pub notes: Vec<Problem>,
 }
@@ -106,7 +106,10 @@ fn render_each(
                 conversation: to.conversation.clone(),
                 template: to.template.clone(),
                 said,
-                expires: to.expires,
+                expires: to.expires.map(|at| Expires {
+                    at,
+                    folded: book.templates.too_late(to.locale),
+                }),
                 notes,
             }
         })

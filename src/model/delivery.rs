@@ -24,6 +24,13 @@ impl DeliveryId {
             nanos,
         )))
     }
+
+    /// When it was made; `None` for an id that does not say it.
+    pub fn made(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let nanos = i32::try_from(nanos).ok()?;
+        Timestamp::new(i64::try_from(seconds).ok()?, nanos).ok()
+    }
 }
 
 impl fmt::Display for DeliveryId {
@@ -60,7 +67,8 @@ pub struct NewDelivery {
 pub struct Expires {
     /// Not shown any more after this moment.
     pub at: Timestamp,
-    /// The one line that speaks for all that came too late, in the reader's language, with `{}` for their number.
+    /// What speaks for all that came too late, in the reader's language: a line for one alone, and a line for several with
+    /// `{}` for their number.
     pub folded: String,
 }
 
@@ -155,8 +163,19 @@ pub struct Claim {
 pub struct Folded {
     /// How many, the one that carries the line included.
     pub count: u64,
-    /// The line, with `{}` for their number.
+    /// The lines of [`Expires::folded`].
     pub line: String,
+}
+
+impl Folded {
+    /// The one line that is shown.
+    pub fn words(&self) -> String {
+        let (alone, several) = self.line.split_once('\n').unwrap_or(("", &self.line));
+        match (self.count, alone) {
+            (1, alone) if !alone.is_empty() => alone.replace("{}", "1"),
+            _ => several.replace("{}", &self.count.to_string()),
+        }
+    }
 }
 
 /// One attempt to send, written down before the request is.

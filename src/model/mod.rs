@@ -8,6 +8,7 @@ mod event;
 mod family;
 mod health;
 mod message;
+mod meter;
 mod secret;
 
 pub use clock::{Clock, Hold, Lever, Timestamp};
@@ -21,4 +22,5 @@ pub use event::{Event, EventId, Severity, State};
 pub use family::{Family, NotAFamily};
 pub use health::{Health, RuleBookInUse, Trouble};
 pub use message::{Content, Mention, Message, Push};
+pub use meter::{Answered, Gauges, Meters, Step};
 pub use secret::{NotASecretRef, Secret, SecretRef};

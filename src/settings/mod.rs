@@ -24,6 +24,7 @@ use crate::bridge::measure::parse_time;
 use crate::bridge::problem::{Flaw, Level, Problem, Sources};
 use crate::bridge::reading::Reading;
 use crate::bridge::table::as_text;
+use crate::deliver::{Schedule, Unproven};
 use crate::model::Secret;
 use section::{Layers, Section};
 
@@ -99,18 +100,37 @@ pub struct StorageSettings {
 /// How deliveries are tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliverySettings {
-    /// Messages per second into one conversation.
+    /// Whether messages are found again in OpenIM's history.
+    pub read_back: bool,
+    /// Messages of one conversation that are accepted and not found yet.
+    pub window: u32,
+    /// What is done with a message that is neither found nor proven lost.
+    pub unproven: Unproven,
+    /// Messages per second into one conversation, where nothing is read back.
     pub pace: u32,
-    /// The first wait after a failure; each next one is twice as long.
-    pub retry_first: Duration,
-    /// The longest wait.
-    pub retry_longest: Duration,
-    /// How long one message is tried, from its first attempt.
-    pub horizon: Duration,
+    /// When a failure is tried again, and for how long.
+    pub schedule: Schedule,
+    /// How long connecting may take.
+    pub connect_within: Duration,
+    /// How long a request may take in all.
+    pub answer_within: Duration,
+    /// How long after a request began a lost answer may still turn out as taken.
+    pub settle: Duration,
+    /// After how long a message counts as unproven.
+    pub prove: Duration,
 }
 
 /// More into one conversation than OpenIM takes from everybody together.
 const FASTEST_PACE: u32 = 100;
+
+/// OpenIM throws away more than 100 messages of one conversation that come to it at once, and others write there, too.
+const WIDEST_WINDOW: u32 = 80;
+
+/// A conversation is leased for 30 s where several processes share an outbox, and a request has to end before that.
+const LONGEST_ANSWER: Duration = Duration::from_secs(25);
+
+/// A server whose queue hung has taken a message 90 s after its request began.
+const SHORTEST_SETTLE: Duration = Duration::from_secs(30);
 
 impl Settings {
     /// Reads the service's file out of a directory's texts and lets the environment set single values. Reports everything
@@ -260,32 +280,72 @@ fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettings> {
 }
 
 fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
+    let read_back = section.flag("read_back");
+    let window = section.count("window", WIDEST_WINDOW);
+    let unproven = section.read("unproven", |word| match word {
+        "repeat" => Ok(Unproven::Repeat),
+        "hold" => Ok(Unproven::Hold),
+        _ => Err("`repeat` or `hold` is expected".to_owned()),
+    });
     let pace = section.count("pace", FASTEST_PACE);
     let mut retry = section.section("retry");
     let place = retry.place("longest");
     let reading = section.reading();
-    let wait = |span: &str| match parse_time(span)? {
-        Duration::ZERO => Err("a wait is longer than nothing".to_owned()),
-        span => Ok(span),
-    };
-    let retry_first = retry.read("first", wait);
-    let retry_longest = retry.read("longest", wait);
+    let first = retry.read("first", check_wait);
+    let longest = retry.read("longest", check_wait);
     retry.finish();
-    let horizon = section.read("horizon", wait);
+    let horizon = section.read("horizon", check_wait);
+    let mut limits = section.section("limits");
+    let places = [limits.place("settle"), limits.place("prove")];
+    let connect = limits.read("connect", check_wait);
+    let answer = limits.read("answer", |text| match check_wait(text)? {
+        span if span <= LONGEST_ANSWER => Ok(span),
+        _ => Err(format!("at most {} s", LONGEST_ANSWER.as_secs())),
+    });
+    let settle = limits.read("settle", |text| match check_wait(text)? {
+        span if span >= SHORTEST_SETTLE => Ok(span),
+        _ => Err(format!("at least {} s", SHORTEST_SETTLE.as_secs())),
+    });
+    let prove = limits.read("prove", check_wait);
+    limits.finish();
     section.finish();
-    let (retry_first, retry_longest) = (retry_first?, retry_longest?);
-    if retry_longest < retry_first {
-        reading.error(Flaw::new(
-            place,
-            "the longest wait is shorter than the first",
-        ));
+    let (first, longest) = (first?, longest?);
+    if longest < first {
+        let message = "the longest wait is shorter than the first";
+        reading.error(Flaw::new(place, message));
+    }
+    let (answer, settle, prove) = (answer?, settle?, prove?);
+    let [at_settle, at_prove] = places;
+    if settle < answer {
+        let message =
+            "`settle` is shorter than `answer`: a request would be judged while it is under way";
+        reading.error(Flaw::new(at_settle, message));
+    }
+    if prove < settle {
+        reading.error(Flaw::new(at_prove, "`prove` is shorter than `settle`"));
     }
     Some(DeliverySettings {
+        read_back: read_back?,
+        window: window?,
+        unproven: unproven?,
         pace: pace?,
-        retry_first,
-        retry_longest,
-        horizon: horizon?,
+        schedule: Schedule {
+            first,
+            longest,
+            horizon: horizon?,
+        },
+        connect_within: connect?,
+        answer_within: answer,
+        settle,
+        prove,
     })
+}
+
+fn check_wait(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        Duration::ZERO => Err("a wait is longer than nothing".to_owned()),
+        span => Ok(span),
+    }
 }
 
 fn check_not_empty(text: &str) -> Result<String, String> {
@@ -356,7 +416,7 @@ mod tests {
         let (empty, commented) = (empty.unwrap(), commented.unwrap());
         assert_eq!(format!("{empty:?}"), format!("{commented:?}"));
         let (empty, _) = empty;
-        assert_eq!(empty.delivery.horizon, Duration::from_secs(86_400));
+        assert_eq!(empty.delivery.schedule.horizon, Duration::from_secs(86_400));
         assert_eq!(empty.storage.file, Path::new("openim-bridge.db"));
         assert_eq!(empty.door.public_url, None);
     }
@@ -394,7 +454,10 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let (settings, surroundings) = settings.unwrap();
         assert_eq!(settings.storage.file, Path::new("/data/outbox.db"));
-        assert_eq!(settings.delivery.horizon, Duration::from_secs(14 * 3600));
+        assert_eq!(
+            settings.delivery.schedule.horizon,
+            Duration::from_secs(14 * 3600)
+        );
         assert_eq!(settings.delivery.pace, 9);
         assert_eq!(settings.openim.send_as.id, "007");
         assert_eq!(surroundings.time_zone.iana_name(), Some("Asia/Shanghai"));
@@ -438,6 +501,10 @@ url = 30
 horizon = "5"
 pace = "5"
 retry = { first = "1m", longest = "30s" }
+read_back = "yes"
+window = 100
+unproven = "lose"
+limits = { answer = "1m", settle = "5s" }
 [groups]
 ops = 5
 "#,
@@ -459,7 +526,12 @@ ops = 5
                 "14:11 `5` is no span of time; write it like `90s`, `5m`, `1h30m` or `30d`",
                 "15:8 expected a whole number without quotes, found a text",
                 "16:35 the longest wait is shorter than the first",
-                "18:7 expected the group's id in quotes, found a whole number",
+                "17:13 expected true or false without quotes, found a text",
+                "18:10 a whole number from 1 to 80 is expected",
+                "19:12 `repeat` or `hold` is expected",
+                "20:22 at most 25 s",
+                "20:38 at least 30 s",
+                "22:7 expected the group's id in quotes, found a whole number",
             ]
         );
     }

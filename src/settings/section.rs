@@ -126,6 +126,16 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let scalar = self.scalar(key, "true or false")?;
+        match scalar.value.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.refuse(key, &scalar.from, "`true` or `false` is expected"),
+        }
+    }
+
     /// The secret behind a reference. A literal is refused, and not repeated.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let scalar = self.scalar(key, "a text")?;
@@ -184,6 +194,12 @@ impl<'r, 'a> Section<'r, 'a> {
         let span = value.span();
         let value = match (value.get_ref(), expected) {
             (DeValue::Integer(number), "a whole number") => number.to_string(),
+            (DeValue::Boolean(flag), "true or false") => flag.to_string(),
+            (DeValue::String(_), "true or false") => {
+                let message = "expected true or false without quotes, found a text";
+                self.reading().error(Flaw::new(span, message));
+                return None;
+            }
             (DeValue::String(_), "a whole number") => {
                 let message = "expected a whole number without quotes, found a text";
                 self.reading().error(Flaw::new(span, message));

@@ -75,7 +75,9 @@ fn raw(content_type: i32, content: Value) -> Message {
 async fn send(openim: &OpenIm, message: &Message, to: &Conversation) -> Verdict {
     let delivery = DeliveryId::new(Clock::system().now());
     let operation_id = delivery.to_string();
-    openim.send(message, to, delivery, &operation_id).await
+    openim
+        .send(message, to, delivery, &operation_id, Hold::Ever)
+        .await
 }
 
 fn group(id: &str) -> Conversation {

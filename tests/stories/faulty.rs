@@ -46,6 +46,23 @@ impl Heard {
     }
 }
 
+impl Heard {
+    /// OpenIM's id of the conversation that a send goes to.
+    fn place(&self) -> String {
+        let text = |name: &str| self.body[name].as_str().unwrap_or_default();
+        let (group, from, to) = (text("groupID"), text("sendID"), text("recvID"));
+        let kind = match self.body["contentType"].as_i64() {
+            Some(1400) => "sn",
+            _ => "si",
+        };
+        match (group, from <= to) {
+            ("", true) => format!("{kind}_{from}_{to}"),
+            ("", false) => format!("{kind}_{to}_{from}"),
+            (group, _) => format!("sg_{group}"),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     heard: Vec<Heard>,
@@ -61,6 +78,51 @@ struct State {
     knows_admin_token: bool,
     most_at_once: usize,
     at_once: usize,
+}
+
+impl State {
+    /// What was taken for a conversation, by OpenIM's id of it.
+    fn history(&self, conversation: &str) -> Vec<&Heard> {
+        let taken = self.taken.iter();
+        taken
+            .filter(|heard| heard.place() == conversation)
+            .collect()
+    }
+
+    fn newest(&self, asked: &Value) -> String {
+        let mut seqs = serde_json::Map::new();
+        for id in asked["conversationIDs"].as_array().unwrap() {
+            let id = id.as_str().unwrap();
+            let newest = self.history(id).len();
+            seqs.insert(id.to_owned(), json!({"maxSeq": newest, "hasReadSeq": 0}));
+        }
+        yes(json!({ "seqs": seqs, "pinnedConversationIDs": null }))
+    }
+
+    fn pull(&self, asked: &Value) -> String {
+        let mut msgs = serde_json::Map::new();
+        for range in asked["seqRanges"].as_array().unwrap() {
+            let id = range["conversationID"].as_str().unwrap();
+            let span = range["begin"].as_u64().unwrap()..=range["end"].as_u64().unwrap();
+            let seqs = (1u64..).zip(self.history(id));
+            let shown = seqs.filter(|(seq, _)| span.contains(seq)).map(|(seq, heard)| {
+                let number = self.taken.iter().position(|it| std::ptr::eq(it, heard));
+                let number = number.unwrap() + 1;
+                json!({
+                    "seq": seq, "status": 0, "serverMsgID": format!("s{number}"),
+                    "clientMsgID": format!("c{number}"), "sendTime": number, "ex": heard.body["ex"],
+                })
+            });
+            let shown: Vec<Value> = shown.collect();
+            if !shown.is_empty() {
+                msgs.insert(
+                    id.to_owned(),
+                    json!({"Msgs": shown, "isEnd": true, "endSeq": 0}),
+                );
+            }
+        }
+        yes(json!({ "msgs": msgs }))
+    }
 }
 
 /// The server; it ends with its value.
@@ -277,6 +339,10 @@ async fn answer(
                 let status = if taken.count() > 0 { 2 } else { 0 };
                 return Some(yes(json!({ "status": status })));
             }
+            "/msg/get_conversations_has_read_and_max_seq" => {
+                return Some(state.newest(&heard.body));
+            }
+            "/msg/pull_msg_by_seq" => return Some(state.pull(&heard.body)),
             "/msg/send_msg" => {}
             _ => return Some(http(404, "", "404 page not found")),
         }

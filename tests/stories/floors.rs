@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("config", &["settings"]),
     ("notify_debouncer_full", &["app"]),
+    ("prometheus_client", &["model/meter"]),
 ];
 
 #[test]

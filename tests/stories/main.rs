@@ -21,6 +21,7 @@ mod floors;
 mod kill;
 mod openim;
 mod outbox;
+mod read_back;
 mod routes;
 mod rules;
 mod sandbox;

@@ -53,7 +53,13 @@ async fn send(openim: &OpenIm, plain: &str) -> Verdict {
     let delivery = DeliveryId::new(start());
     let operation_id = format!("op-{plain}");
     openim
-        .send(&words(plain), &to, delivery, &operation_id)
+        .send(
+            &words(plain),
+            &to,
+            delivery,
+            &operation_id,
+            openim_bridge::model::Hold::Ever,
+        )
         .await
 }
 

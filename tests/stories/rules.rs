@@ -513,12 +513,11 @@ fn what_is_taken_but_does_not_do_what_it_says_is_told() {
         .replace("\"gitlab:*\" = \"u_{}\"", "\"gitlab:*\" = \"u_1\"")
         .replace(
             "title = \"Critical\", sound = true }",
-            "title = \"P {{event.title}}\" }\nexpire = \"30m\"",
+            "title = \"P {{event.title}}\" }",
         );
     let told = told(&load(&text)).join("\n");
     for part in [
         "error: the text of a push is plain",
-        "warning: `expire` has no effect in this version",
         "warning: everybody of `gitlab:*` is the one user `u_1`",
     ] {
         assert!(told.contains(part), "{told}");

@@ -192,6 +192,14 @@ impl Templates {
         self.locales.say(locale, key, None, &[])
     }
 
+    /// What stands in place of messages that came too late: a line for one alone, and a line for several with `{}` for their
+    /// number.
+    pub fn too_late(&self, locale: &str) -> String {
+        let number = [("count", "{}".to_owned())];
+        let line = |count| self.locales.say(locale, "older", Some(count), &number);
+        format!("{}\n{}", line(1.0), line(2.0))
+    }
+
     fn notes(&self, name: &TemplateName, speaking: &Speaking, out: &str) -> Vec<Problem> {
         let absent = speaking
             .absent

@@ -42,6 +42,9 @@ pub enum Unanswered {
     /// The request could not be put into words (an address or a token that is no header value).
     #[error("the request cannot be made: {0}")]
     Impossible(String),
+    /// The request was not written: its lane may be somebody else's before it is answered.
+    #[error("not sent: the lease of the conversation ends too soon")]
+    TooLate,
 }
 
 /// The longest text of an error that is kept, in characters: Go's stack texts run to pages.

@@ -5,6 +5,7 @@
 
 pub mod envelope;
 pub mod family;
+pub mod history;
 pub mod lookup;
 pub mod send;
 pub mod token;
@@ -19,13 +20,14 @@ use tracing::warn;
 use uuid::Uuid;
 
 use self::envelope::{Answer, Unanswered};
+pub use self::history::NoHistory;
 pub use self::lookup::{Account, Group, Member, Unheard};
 pub use self::send::{Face, SendAs, Unsendable};
 use self::token::{NoSession, Session, Sessions};
 pub use self::verdicts::{Sign, Verdict};
 use self::wire::Wire;
 use crate::model::content::MARKDOWN;
-use crate::model::{Clock, Conversation, DeliveryId, Family, Message, Outcome, Secret};
+use crate::model::{Clock, Conversation, DeliveryId, Family, Hold, Message, Outcome, Secret};
 
 /// The OpenIM server as the settings name it.
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ pub struct OpenIm {
     wire: Arc<Wire>,
     sessions: Arc<Sessions>,
     server: Arc<Server>,
+    readers: Arc<history::Readers>,
     clock: Clock,
 }
 
@@ -89,6 +92,9 @@ const TOKEN_WAITS: [Duration; 3] = [
 /// nothing.
 const STATUS_SENT: i64 = 2;
 
+/// A lane has to be ours for so much longer than a request may take.
+const SPARE: Duration = Duration::from_secs(1);
+
 impl OpenIm {
     /// A client; nothing is asked before the first call.
     pub fn new(server: Server, clock: Clock) -> Result<OpenIm, BadServer> {
@@ -104,6 +110,7 @@ impl OpenIm {
             wire,
             sessions: Arc::new(sessions),
             server: Arc::new(server),
+            readers: Arc::default(),
             clock,
         })
     }
@@ -124,13 +131,15 @@ impl OpenIm {
     }
 
     /// Sends a message, once; only a refused token, and Markdown on a server that turns out not to know it, are repeated
-    /// here, because both are clear refusals. `operation_id` names the send at OpenIM and stays over retries of it.
+    /// here, because both are clear refusals. `operation_id` names the send at OpenIM and stays over retries of it. No
+    /// request is written that may outlast `hold`: its lane may be somebody else's when it is answered.
     pub async fn send(
         &self,
         message: &Message,
         conversation: &Conversation,
         delivery: DeliveryId,
         operation_id: &str,
+        hold: Hold,
     ) -> Verdict {
         for _ in 0..2 {
             let session = match self.sessions.present(None).await {
@@ -144,13 +153,13 @@ impl OpenIm {
                 Err(unsendable) => {
                     return Verdict {
                         outcome: Outcome::Refused(unsendable.to_string()),
-                        sign: Sign::Well,
+                        sign: Sign::None,
                     };
                 }
             };
             let body = send::body(&face, message, conversation, delivery, send_as);
             let answer = self
-                .call_in(session, "/msg/send_msg", operation_id, &body)
+                .call_in(session, "/msg/send_msg", operation_id, &body, hold)
                 .await;
             let answer = match answer {
                 Ok(answer) => answer,
@@ -204,7 +213,8 @@ impl OpenIm {
         body: &Value,
     ) -> Result<Answer, CallFailed> {
         let session = self.sessions.present(None).await?;
-        self.call_in(session, path, operation_id, body).await
+        self.call_in(session, path, operation_id, body, Hold::Ever)
+            .await
     }
 
     /// One call; a refused token is renewed once for all, and the call repeated a few times at short waits.
@@ -214,7 +224,9 @@ impl OpenIm {
         path: &str,
         operation_id: &str,
         body: &Value,
+        hold: Hold,
     ) -> Result<Answer, CallFailed> {
+        self.check(hold)?;
         let mut answer = self.post(&session, path, operation_id, body).await?;
         for wait in TOKEN_WAITS {
             if !verdicts::wants_a_new_token(&answer) {
@@ -224,9 +236,18 @@ impl OpenIm {
                 self.clock.sleep(wait).await;
             }
             session = self.sessions.present(Some(session.number)).await?;
+            self.check(hold)?;
             answer = self.post(&session, path, operation_id, body).await?;
         }
         Ok(answer)
+    }
+
+    /// The last look before a request is written.
+    fn check(&self, hold: Hold) -> Result<(), Unanswered> {
+        match hold.outlasts(self.server.answer_within + SPARE, &self.clock) {
+            true => Ok(()),
+            false => Err(Unanswered::TooLate),
+        }
     }
 
     async fn post(

@@ -19,6 +19,8 @@ pub struct Verdict {
 pub enum Sign {
     /// It works, whatever it thinks of this message.
     Well,
+    /// It was not asked.
+    None,
     /// Something is wrong that may be this request's alone; the same from another conversation makes it the server's.
     Doubtful(String),
     /// It cannot be used by anybody: no connection, no token.
@@ -148,6 +150,10 @@ pub fn judge(answer: Result<Answer, Unanswered>) -> Verdict {
     match answer {
         Err(unanswered @ Unanswered::NotConnected(_)) => Verdict {
             sign: Sign::Down(unanswered.to_string()),
+            outcome: later(unanswered.to_string(), None),
+        },
+        Err(unanswered @ Unanswered::TooLate) => Verdict {
+            sign: Sign::None,
             outcome: later(unanswered.to_string(), None),
         },
         Err(unanswered @ Unanswered::Lost(_)) => Verdict {

@@ -2,53 +2,15 @@
 
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::{Outage, Policy, plus};
 use crate::model::{Claim, Outcome, Timestamp};
 use crate::outbox::Decision;
 
-/// How the courier behaves. The numbers of the defaults are those of the delivery protocol.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// The longest wait before the second attempt; it doubles with each further one.
-    pub first_pause: Duration,
-    /// The longest wait ever.
-    pub longest_pause: Duration,
-    /// How long a message is tried, from its own first attempt on. Time in which the server could not be used by anybody
-    /// does not count.
-    pub horizon: Duration,
-    /// How long after an ambiguous request began it is not repeated: a server whose queue hangs may still take it (30 to
-    /// 90 s were seen).
-    pub settle: Duration,
-    /// How fast one conversation is written to.
-    pub pace: Pace,
-    /// How many requests are under way at once.
-    pub parallel: usize,
-    /// How long a stop waits for the requests under way.
-    pub stop_within: Duration,
-}
+/// OpenIM takes 40 to 100 ms before a message that it has accepted can be found.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
-            first_pause: Duration::from_secs(10),
-            longest_pause: Duration::from_secs(30 * 60),
-            horizon: Duration::from_secs(24 * 60 * 60),
-            settle: Duration::from_secs(120),
-            pace: Pace::default(),
-            parallel: 32,
-            stop_within: Duration::from_secs(20),
-        }
-    }
-}
-
-/// What the breaker knows about a delivery's time: it counts for neither the pauses nor the horizon.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outage {
-    /// How long the server could not be used since the delivery's first attempt.
-    pub lasted: Duration,
-    /// The moment of the next try, while it cannot be used now.
-    pub next_try: Option<Timestamp>,
-}
+/// An unclear send is looked for a little later: the answer is lost, so is the time that it took.
+const FIRST_LOOK_FOR_UNCLEAR: Duration = Duration::from_millis(500);
 
 /// What follows an attempt that ended so at `now`. `random` is at least 0 and below 1; it spreads the retries of many
 /// lanes ("full jitter").
@@ -60,59 +22,39 @@ pub fn decide(
     now: Timestamp,
     random: f64,
 ) -> Decision {
-    let (reason, after, ambiguous) = match outcome {
+    let (reason, after) = match outcome {
         Outcome::Accepted(receipt) => {
             return Decision::Accepted {
                 receipt: receipt.clone(),
-                look: None,
+                look: policy.reads_back().then(|| plus(now, FIRST_LOOK)),
             };
         }
         Outcome::Refused(reason) => return Decision::Refused(reason.clone()),
-        Outcome::Later { reason, after } => (reason, *after, false),
-        Outcome::Ambiguous { reason, after } => (reason, *after, true),
+        // It is settled before anything is repeated or given up.
+        Outcome::Ambiguous { .. } => {
+            return Decision::Unclear {
+                look: plus(now, FIRST_LOOK_FOR_UNCLEAR),
+            };
+        }
+        Outcome::Later { reason, after } => (reason, *after),
     };
-    let tried = since(claim.first_attempt, now).saturating_sub(outage.lasted);
-    if tried >= policy.horizon {
+    let schedule = &policy.schedule;
+    if schedule.is_over(claim.first_attempt, outage, now) {
         return Decision::Dead(reason.clone());
     }
-    let mut at = match outage.next_try {
-        Some(next_try) => next_try.max(now),
-        None => plus(now, pause(claim.attempt.number, policy).mul_f64(random)),
-    };
+    let mut at = schedule.again(claim.attempt.number, outage, now, random);
     if let Some(after) = after {
         // An absurd wait must not bury the message.
-        at = at.max(plus(now, after.min(policy.longest_pause)));
+        at = at.max(plus(now, after.min(schedule.longest)));
     }
-    if ambiguous {
-        at = at.max(plus(claim.attempt.began, policy.settle));
-    }
-    match ambiguous {
-        true => Decision::Unclear { look: at },
-        false => Decision::Again { at },
-    }
-}
-
-/// The longest wait after the attempt of that number.
-fn pause(number: u32, policy: &Policy) -> Duration {
-    let doublings = number.saturating_sub(1).min(30);
-    let pause = policy.first_pause.saturating_mul(1 << doublings);
-    pause.min(policy.longest_pause)
-}
-
-/// The time from `earlier` to `later`; none where the clock went back.
-pub(super) fn since(earlier: Timestamp, later: Timestamp) -> Duration {
-    later.duration_since(earlier).try_into().unwrap_or_default()
-}
-
-/// `span` after `moment`.
-pub(super) fn plus(moment: Timestamp, span: Duration) -> Timestamp {
-    moment.saturating_add(span).unwrap_or(Timestamp::MAX)
+    Decision::Again { at }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::since;
     use super::*;
-    use crate::model::{Attempt, Content, Conversation, DeliveryId, Message, Push, Receipt};
+    use crate::model::{Attempt, Content, Conversation, DeliveryId, Hold, Message, Push, Receipt};
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -145,6 +87,10 @@ mod tests {
                 began: plus(start(), later),
             },
             first_attempt: start(),
+            epoch: 1,
+            hold: Hold::Ever,
+            has_baseline: true,
+            folded: None,
         }
     }
 
@@ -171,7 +117,7 @@ mod tests {
     /// How long after its end the attempt is repeated.
     fn wait(decision: &Decision, claim: &Claim) -> Duration {
         match decision {
-            Decision::Again { at, .. } => since(plus(claim.attempt.began, SECOND), *at),
+            Decision::Again { at } => since(plus(claim.attempt.began, SECOND), *at),
             other => panic!("{other:?}"),
         }
     }
@@ -203,10 +149,6 @@ mod tests {
             decide_at(&old, &later(), 0.5),
             Decision::Dead("1403 MutedGroup".into())
         );
-        assert_eq!(
-            decide_at(&old, &ambiguous(), 0.5),
-            Decision::Dead("reset".into())
-        );
     }
 
     #[test]
@@ -219,11 +161,7 @@ mod tests {
             next_try: Some(next_try),
         };
         let decision = decide(&claim, &later(), &outage, &Policy::default(), now, 1.0);
-        let expected = Decision::Again {
-            at: next_try,
-            ambiguous: false,
-        };
-        assert_eq!(decision, expected);
+        assert_eq!(decision, Decision::Again { at: next_try });
     }
 
     #[test]
@@ -240,13 +178,31 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_request_is_not_repeated_within_120_s() {
-        let claim = claim(1, Duration::ZERO);
-        let Decision::Again { at, ambiguous } = decide_at(&claim, &ambiguous(), 0.0) else {
-            panic!("it is repeated");
-        };
-        assert!(ambiguous);
-        assert_eq!(since(claim.attempt.began, at), SECOND * 120);
+    fn an_ambiguous_end_is_neither_repeated_nor_given_up_before_it_is_settled() {
+        for later in [Duration::ZERO, HOUR * 48] {
+            let claim = claim(1, later);
+            let Decision::Unclear { look } = decide_at(&claim, &ambiguous(), 0.0) else {
+                panic!("it is settled first");
+            };
+            let now = plus(claim.attempt.began, SECOND);
+            assert_eq!(since(now, look), FIRST_LOOK_FOR_UNCLEAR);
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_back_ends_with_its_acceptance() {
+        let mut policy = Policy::default();
+        policy.window.messages = 0;
+        let (claim, now) = (claim(1, Duration::ZERO), plus(start(), SECOND));
+        let outcome = Outcome::Accepted(None);
+        let decision = decide(&claim, &outcome, &Outage::default(), &policy, now, 0.0);
+        assert_eq!(
+            decision,
+            Decision::Accepted {
+                receipt: None,
+                look: None
+            }
+        );
     }
 
     #[test]
@@ -260,7 +216,10 @@ mod tests {
         let accepted = Outcome::Accepted(Some(receipt.clone()));
         assert_eq!(
             decide_at(&claim, &accepted, 0.5),
-            Decision::Accepted(Some(receipt))
+            Decision::Accepted {
+                receipt: Some(receipt),
+                look: Some(plus(claim.attempt.began, SECOND + FIRST_LOOK)),
+            }
         );
         let refused = Outcome::Refused("1204".into());
         assert_eq!(
@@ -285,7 +244,8 @@ mod tests {
             };
             let outage = Outage { lasted: Duration::from_secs(lasted), next_try: None };
             match decide(&claim, &outcome, &outage, &Policy::default(), now, random) {
-                Decision::Again { at, .. } => prop_assert!(at >= now),
+                Decision::Again { at } => prop_assert!(at >= now),
+                Decision::Unclear { look } => prop_assert!(is_ambiguous && look > now),
                 Decision::Dead(_) => prop_assert!(since(start(), now) >= HOUR * 24),
                 other => prop_assert!(false, "{other:?}"),
             }
