@@ -21,6 +21,7 @@ mod floors;
 mod kill;
 mod openim;
 mod outbox;
+mod proof;
 mod read_back;
 mod routes;
 mod rules;
