@@ -30,5 +30,7 @@ mod sandbox_replay;
 mod service;
 mod shipped;
 mod signer;
+mod simulated;
+mod simulation;
 mod stage;
 mod trying;

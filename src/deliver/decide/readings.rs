@@ -275,7 +275,8 @@ impl Settlement<'_> {
             let passed = asked.contains(seq) && since(*since_when, now) >= HOLE_IS_YOUNG;
             !came.contains_key(seq) && !passed
         });
-        let news = asked.iter().copied().filter(|seq| *seq > before);
+        // The last known one has to come back as well: where it does not, its seq may be another's since a reset.
+        let news = asked.iter().copied().filter(|seq| *seq >= before);
         for seq in news.filter(|seq| *seq <= frontier && !came.contains_key(seq)) {
             holes.entry(seq).or_insert(now);
         }
@@ -285,7 +286,12 @@ impl Settlement<'_> {
             frontier = first_too_many - 1;
             holes.retain(|seq, _| *seq <= frontier);
         }
-        read.complete = written.is_some() && !young && frontier >= reading.newest;
+        let anew = self.was_reset(&came, before, &known);
+        if anew {
+            (frontier, holes) = (0, BTreeMap::new());
+            self.look_at(now);
+        }
+        read.complete = !anew && written.is_some() && !young && frontier >= reading.newest;
         if written.is_some() {
             if frontier < reading.newest && frontier > before {
                 self.look_at(now); // there is more to read
@@ -441,6 +447,20 @@ impl Settlement<'_> {
         });
     }
 
+    /// Whether one that is looked for stands where everything was read before it was sent: the conversation was emptied, and
+    /// has grown again beyond the cursor.
+    fn was_reset(
+        &self,
+        came: &BTreeMap<i64, &Found>,
+        before: i64,
+        known: &BTreeMap<i64, Timestamp>,
+    ) -> bool {
+        came.range(..=before).any(|(seq, found)| {
+            let of_ours = |one: &Unsettled| found.delivery == Some(one.delivery);
+            !known.contains_key(seq) && self.look.unsettled.iter().any(of_ours)
+        })
+    }
+
     /// A message that was taken back has no more `ex` on some servers; its ids stay.
     fn ours_by_receipt(&self, found: &Found) -> Option<DeliveryId> {
         let ours = self.look.unsettled.iter().find(|unsettled| {
@@ -480,4 +500,367 @@ fn not_reset(cursor: &Cursor, newest: i64) -> Cursor {
 /// What was sent long ago is looked for seldom.
 fn wait_for(age: Duration) -> Duration {
     (age / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attempt, Hold};
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(millis: u64) -> Timestamp {
+        let start: Timestamp = "2026-07-02T10:00:00Z".parse().unwrap();
+        plus(start, Duration::from_millis(millis))
+    }
+
+    fn chat() -> Conversation {
+        Conversation::Group("g".into())
+    }
+
+    fn id(number: u128) -> DeliveryId {
+        DeliveryId(uuid::Uuid::from_u128(number))
+    }
+
+    fn receipt(number: u128) -> Receipt {
+        Receipt {
+            server_msg_id: format!("s{number}"),
+            client_msg_id: format!("c{number}"),
+            send_time: at(0).as_millisecond(),
+        }
+    }
+
+    /// An accepted one that was sent at 0 s.
+    fn accepted(number: u128) -> Unsettled {
+        Unsettled {
+            delivery: id(number),
+            conversation: chat(),
+            attempt: Attempt {
+                number: 1,
+                operation_id: format!("{}-1", id(number)),
+                began: at(0),
+            },
+            ended: Some(at(10)),
+            first_attempt: at(0),
+            accepted: true,
+            receipt: Some(receipt(number)),
+            missing_since: None,
+            held: false,
+        }
+    }
+
+    fn unclear(number: u128) -> Unsettled {
+        Unsettled {
+            accepted: false,
+            receipt: None,
+            ended: None,
+            ..accepted(number)
+        }
+    }
+
+    fn look(cursor: i64, unsettled: Vec<Unsettled>) -> Look {
+        Look {
+            lane: chat().lane(),
+            epoch: 1,
+            hold: Hold::Ever,
+            stopped: false,
+            more_waits: false,
+            cursors: BTreeMap::from([(
+                chat(),
+                Cursor {
+                    seq: cursor,
+                    holes: Vec::new(),
+                },
+            )]),
+            unsettled,
+        }
+    }
+
+    fn ours(seq: i64, number: u128) -> Found {
+        Found {
+            seq,
+            delivery: Some(id(number)),
+            receipt: receipt(number),
+        }
+    }
+
+    fn others(seq: i64) -> Found {
+        Found {
+            seq,
+            delivery: None,
+            receipt: receipt(1000),
+        }
+    }
+
+    /// What a look at that moment shows: the whole of what was asked for, and what came.
+    fn sight(millis: u64, newest: i64, begin: i64, found: Vec<Found>) -> Sight {
+        let span = Span { begin, end: newest };
+        let parts = match begin <= newest {
+            true => vec![Part { span, found }],
+            false => Vec::new(),
+        };
+        Sight {
+            readings: BTreeMap::from([(chat(), Reading { newest, parts })]),
+            queued: BTreeSet::new(),
+            at: at(millis),
+        }
+    }
+
+    fn settled(look: &Look, sight: &Sight) -> Settled {
+        let policy = Policy::default();
+        settle(look, sight, |_| Outage::default(), &policy, 0.5)
+    }
+
+    fn fates(settled: &Settled) -> Vec<(DeliveryId, &Fate)> {
+        let fates = settled.fates.iter();
+        fates.map(|it| (it.delivery, &it.fate)).collect()
+    }
+
+    #[test]
+    fn what_is_found_is_stored_and_the_cursor_follows() {
+        let look = look(7, vec![accepted(1), accepted(2)]);
+        let found = vec![others(7), ours(8, 1), others(9), ours(10, 2)];
+        let settled = settled(&look, &sight(100, 10, 7, found));
+        assert_eq!(settled.fates.len(), 2);
+        assert!(matches!(
+            settled.fates[1].fate,
+            Fate::Stored { seq: 10, .. }
+        ));
+        assert_eq!(settled.cursors[&chat()].seq, 10);
+        assert!(!settled.stop);
+    }
+
+    #[test]
+    fn a_message_that_was_taken_back_is_known_by_its_ids() {
+        let mut revoked = ours(8, 1);
+        revoked.delivery = None;
+        let look = look(7, vec![accepted(1)]);
+        let settled = settled(&look, &sight(100, 8, 7, vec![others(7), revoked]));
+        assert!(matches!(settled.fates[0].fate, Fate::Stored { seq: 8, .. }));
+    }
+
+    #[test]
+    fn a_loss_is_proven_by_a_later_one_in_two_readings_2_s_apart() {
+        let unsettled = vec![accepted(1), accepted(2)];
+        let found = vec![others(7), ours(8, 2)];
+        let first = settled(&look(7, unsettled), &sight(100, 8, 7, found));
+        assert_eq!(fates(&first)[1], (id(1), &Fate::Missing));
+        assert!(first.stop);
+        assert_eq!(first.look_again, at(2100));
+
+        let mut missing = accepted(1);
+        missing.missing_since = Some(at(100));
+        let missing = look(8, vec![missing]);
+        let early = settled(&missing, &sight(2000, 8, 9, vec![]));
+        assert_eq!((early.fates.len(), early.stop), (0, true));
+        let second = settled(&missing, &sight(2100, 8, 9, vec![]));
+        assert_eq!(fates(&second), [(id(1), &Fate::Dropped)]);
+        assert!(!second.stop);
+    }
+
+    #[test]
+    fn a_seq_without_a_message_keeps_a_loss_unproven_for_60_s() {
+        let mut missing = accepted(1);
+        missing.missing_since = Some(at(100));
+        let mut look = look(9, vec![missing]);
+        let holes = &mut look.cursors.get_mut(&chat()).unwrap().holes;
+        holes.push(Hole {
+            seq: 8,
+            since: at(100),
+        });
+        let found = || vec![others(7), others(9)];
+        let young = settled(&look, &sight(59_000, 9, 7, found()));
+        assert_eq!((young.fates.len(), young.stop), (0, false));
+        let old = settled(&look, &sight(60_100, 9, 7, found()));
+        assert_eq!(fates(&old), [(id(1), &Fate::Dropped)]);
+        let filled = settled(&look, &sight(59_000, 9, 7, vec![others(7), ours(8, 1)]));
+        assert!(matches!(filled.fates[0].fate, Fate::Stored { seq: 8, .. }));
+    }
+
+    #[test]
+    fn an_earlier_send_that_comes_late_proves_nothing_about_those_between() {
+        let mut again = accepted(2);
+        again.attempt.number = 2;
+        again.receipt = Some(receipt(22));
+        // It was sent again behind the first one, and its first send appears now.
+        let look = look(7, vec![accepted(1), again]);
+        let settled = settled(&look, &sight(5000, 8, 7, vec![others(7), ours(8, 2)]));
+        assert_eq!(settled.fates.len(), 1);
+        assert!(matches!(settled.fates[0].fate, Fate::Stored { .. }));
+    }
+
+    #[test]
+    fn evidence_against_an_unclear_one_counts_after_120_s_and_only_from_a_whole_reading() {
+        let look = look(7, vec![unclear(1)]);
+        let early = settled(&look, &sight(119_000, 8, 7, vec![others(7), others(8)]));
+        assert_eq!(early.fates.len(), 0);
+        assert_eq!(early.look_again, at(120_000));
+        let nothing_came = settled(&look, &sight(121_000, 8, 7, vec![]));
+        assert_eq!(nothing_came.fates.len(), 0, "unreadable is not absent");
+        let not_all = settled(&look, &sight(121_000, 8, 7, vec![others(7)]));
+        assert_eq!(not_all.fates.len(), 0, "seq 8 may be it");
+        let whole = settled(&look, &sight(121_000, 8, 7, vec![others(7), others(8)]));
+        assert!(matches!(whole.fates[0].fate, Fate::NotTaken { .. }));
+    }
+
+    #[test]
+    fn evidence_for_an_unclear_one_counts_at_once() {
+        let look = look(7, vec![unclear(1)]);
+        let found = settled(&look, &sight(600, 8, 7, vec![others(7), ours(8, 1)]));
+        assert!(matches!(found.fates[0].fate, Fate::Stored { seq: 8, .. }));
+        let mut queued = sight(600, 7, 8, vec![]);
+        queued.queued.insert(id(1));
+        assert_eq!(fates(&settled(&look, &queued)), [(id(1), &Fate::Taken)]);
+    }
+
+    #[test]
+    fn what_nothing_proves_is_unproven_after_10_min_in_which_somebody_could_ask() {
+        let look = look(7, vec![accepted(1)]);
+        let late = sight(600_000, 7, 8, vec![]);
+        assert_eq!(fates(&settled(&look, &late)), [(id(1), &Fate::Unproven)]);
+        let outage = |_| Outage {
+            lasted: SECOND,
+            next_try: None,
+        };
+        let policy = Policy::default();
+        assert_eq!(settle(&look, &late, outage, &policy, 0.5).fates.len(), 0);
+        let hold = Policy {
+            unproven: Unproven::Hold,
+            ..policy
+        };
+        let held = settle(&look, &late, |_| Outage::default(), &hold, 0.5);
+        assert_eq!(fates(&held), [(id(1), &Fate::Held)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_sent_twice_at_most() {
+        let mut again = accepted(1);
+        again.attempt.operation_id = format!("{}-2", id(1));
+        let look = look(7, vec![again]);
+        let unreadable = settled(&look, &sight(600_000, 9, 7, vec![]));
+        assert!(matches!(unreadable.fates[0].fate, Fate::Dead(_)));
+        let readable = settled(&look, &sight(600_000, 7, 8, vec![]));
+        assert_eq!(fates(&readable), [(id(1), &Fate::Unproven)]);
+    }
+
+    #[test]
+    fn one_of_ours_whose_send_is_under_way_stays_in_sight() {
+        let seen = settled(
+            &look(7, vec![accepted(1)]),
+            &sight(100, 8, 7, vec![others(7), ours(8, 2)]),
+        );
+        let cursor = &seen.cursors[&chat()];
+        assert_eq!((seen.fates.len(), cursor.seq), (0, 8));
+        assert_eq!(cursor.holes.len(), 1);
+
+        // Its send has ended: it is stored, and proves that the first one is missing.
+        let mut look = look(8, vec![accepted(1), accepted(2)]);
+        look.cursors.insert(chat(), cursor.clone());
+        let known = settled(&look, &sight(200, 8, 7, vec![others(7), ours(8, 2)]));
+        assert_eq!(fates(&known)[1], (id(1), &Fate::Missing));
+        assert_eq!(known.cursors[&chat()].holes, []);
+    }
+
+    #[test]
+    fn a_conversation_that_was_reset_is_read_from_its_beginning() {
+        let look = look(70, vec![accepted(1)]);
+        let cursor = &look.cursors[&chat()];
+        assert_eq!(spans(cursor, 3, 200, false), [Span { begin: 1, end: 3 }]);
+        let found = vec![others(1), ours(2, 1), others(3)];
+        let settled = settled(&look, &sight(100, 3, 1, found));
+        assert!(matches!(settled.fates[0].fate, Fate::Stored { seq: 2, .. }));
+        assert_eq!(settled.cursors[&chat()].seq, 3);
+    }
+
+    #[test]
+    fn a_reset_that_has_grown_beyond_the_cursor_is_noticed_by_what_stands_there() {
+        // Found by the simulation: everything was read up to 2, then the conversation was emptied and grew to 3.
+        let look = look(2, vec![accepted(1), accepted(2), accepted(3)]);
+        let first = settled(&look, &sight(100, 3, 2, vec![ours(2, 2), ours(3, 3)]));
+        assert_eq!(first.cursors[&chat()].seq, 0);
+        assert!(!first.stop);
+        assert_eq!(first.look_again, at(100));
+    }
+
+    #[test]
+    fn the_last_known_seq_has_to_come_back_for_a_proof() {
+        // Found by the simulation: 1 was read, then the conversation was emptied, and 1 is not written yet.
+        let mut missing = accepted(1);
+        missing.missing_since = Some(at(100));
+        let settled = settled(
+            &look(1, vec![missing]),
+            &sight(3000, 2, 1, vec![ours(2, 2)]),
+        );
+        assert!(!fates(&settled).contains(&(id(1), &Fate::Dropped)));
+    }
+
+    #[test]
+    fn much_talk_of_others_is_left_out_where_it_is_older_than_the_send() {
+        let look = look(7, vec![accepted(1)]);
+        let cursor = &look.cursors[&chat()];
+        let tail = Span {
+            begin: 801,
+            end: 1000,
+        };
+        assert_eq!(spans(cursor, 1000, 200, false), [tail]);
+        assert_eq!(
+            spans(cursor, 1000, 200, true),
+            [Span { begin: 7, end: 206 }]
+        );
+
+        let mut found: Vec<Found> = (801..1000).map(others).collect();
+        found.push(ours(1000, 1));
+        let part = |found| Part { span: tail, found };
+        assert!(!reaches_back(
+            &part(found.clone()),
+            &look.unsettled,
+            &chat()
+        ));
+        found[0].receipt.send_time -= 6 * 60_000;
+        assert!(reaches_back(&part(found.clone()), &look.unsettled, &chat()));
+        let settled = settled(&look, &sight(100, 1000, 801, found));
+        assert_eq!(settled.cursors[&chat()].seq, 1000);
+        assert_eq!(settled.fates.len(), 1);
+    }
+
+    #[test]
+    fn a_lane_goes_on_when_the_lost_one_was_sent_again_or_after_10_s() {
+        let mut look = look(8, vec![accepted(3)]);
+        look.stopped = true;
+        let young = settled(&look, &sight(5000, 8, 9, vec![]));
+        assert!(young.stop, "it may still come");
+        let old = settled(&look, &sight(10_010, 8, 9, vec![]));
+        assert!(!old.stop, "what is sent next proves it");
+    }
+
+    #[test]
+    fn looks_follow_each_other_fast_at_first_and_slowly_later() {
+        let look = look(7, vec![accepted(1)]);
+        let wait = |millis: u64| {
+            let settled = settled(&look, &sight(millis, 7, 8, vec![]));
+            since(at(millis), settled.look_again).as_millis()
+        };
+        assert_eq!([wait(50), wait(2010), wait(300_000)], [50, 1000, 30_000]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic_or_lets_the_cursor_go_beyond_the_newest(
+            cursor in -5i64..50, newest in -5i64..2000, begin in -5i64..2000,
+            found in proptest::collection::vec((-5i64..2000, 0u128..5), 0..40),
+            millis in 0u64..1 << 40, stride in 1i64..300,
+        ) {
+            let look = look(cursor, vec![accepted(1), unclear(2)]);
+            for span in spans(&look.cursors[&chat()], newest, stride, false) {
+                prop_assert!(span.begin >= 1 && span.end <= newest.max(1) && span.end - span.begin < stride);
+            }
+            let found = found.into_iter().map(|(seq, number)| ours(seq, number)).collect();
+            let settled = settled(&look, &sight(millis, newest, begin, found));
+            if let Some(after) = settled.cursors.get(&chat()) {
+                prop_assert!(after.seq <= newest.max(0));
+                prop_assert!(after.holes.len() <= MOST_HOLES);
+            }
+        }
+    }
 }

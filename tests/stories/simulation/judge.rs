@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use openim_bridge::deliver::Policy;
 use openim_bridge::model::{Conversation, DeliveryId, DeliveryState};
 
 use super::rows::Row;
@@ -76,7 +77,7 @@ impl Story {
 
     /// Which named exception may make this one twice or out of order.
     fn excuse(&self, row: &Row) -> Option<&'static str> {
-        let settle = self.policy.settle;
+        let settle = Policy::default().settle;
         let copies = self.server.copies(row.id);
         let unsettled_since = self.server.taken.iter();
         let first = unsettled_since

@@ -195,9 +195,10 @@ pub struct Story {
     told: Option<String>,
 }
 
-/// Plays the story of one seed. With `tell`, what happened is told in words.
-pub fn play(seed: u64, tell: bool) -> (Ending, String) {
+/// Plays the story of one seed by a policy that `change` may spoil. With `tell`, what happened is told in words.
+pub fn play(seed: u64, tell: bool, change: impl FnOnce(&mut Policy)) -> (Ending, String) {
     let mut story = Story::new(seed, tell);
+    change(&mut story.policy);
     story.run();
     story.judge();
     (story.ending, story.told.unwrap_or_default())
