@@ -2,6 +2,7 @@
 
 mod last_good;
 mod rules;
+pub mod storage;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,6 @@ pub use rules::{Broken, Rules, log_problems, server_of};
 use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
 use crate::model::{Clock, DeliveryState, Health, Meters, Trouble};
-use crate::outbox::sqlite::{Options, SqliteOutbox};
 use crate::outbox::{Outbox, OutboxError, Window};
 use crate::settings::{DeliverySettings, Environment};
 use crate::web::{Console, Door, Listener, Patience};
@@ -90,14 +90,14 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     let rules = Arc::new(Rules::open(&start, &clock)?);
     let settings = rules.settings();
 
-    let file = start.directory.join(&settings.storage.file);
-    let options = Options {
-        window: window(&settings.delivery),
-        ..Options::default()
-    };
-    let outbox = SqliteOutbox::open(&file, options, clock.clone())
-        .map_err(|error| NotStarted::Outbox(error.to_string()))?;
-    let outbox: Arc<dyn Outbox> = Arc::new(outbox);
+    let beside = start.directory.join(settings.storage.beside());
+    let outbox = storage::open(
+        &settings.storage.place,
+        &start.directory,
+        window(&settings.delivery),
+        clock.clone(),
+    );
+    let outbox = outbox.await.map_err(NotStarted::Outbox)?;
     rules.keep_started();
 
     let openim = OpenIm::new(server_of(&settings), clock.clone())
@@ -147,7 +147,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     )?;
 
     let courier = tokio::spawn(courier.run(raised(stopped.clone())));
-    let reload = tokio::spawn(reload(rules, start.directory, file, clock, stopped));
+    let reload = tokio::spawn(reload(rules, start.directory, beside, clock, stopped));
     Ok(Running {
         door: door_listener.address,
         console: console_listener.address,

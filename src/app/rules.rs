@@ -79,7 +79,7 @@ impl Rules {
         let file = loaded
             .settings
             .as_ref()
-            .map(|settings| settings.storage.file.as_path());
+            .map(|settings| settings.storage.beside());
         let file = start
             .directory
             .join(file.unwrap_or(DEFAULT_OUTBOX.as_ref()));

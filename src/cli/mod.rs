@@ -7,6 +7,7 @@ mod explained;
 pub mod find;
 pub mod init;
 mod log;
+pub mod migrate;
 pub mod online;
 mod plain;
 mod player;
@@ -74,6 +75,8 @@ enum Command {
     Find(find::Args),
     /// Run the service
     Serve(serve::Args),
+    /// Move the outbox from SQLite to PostgreSQL
+    Migrate(migrate::Args),
     /// Explain the steps on one request; nothing is kept or sent
     Try(try_request::Args),
     /// Run the stand-in OpenIM alone
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Setup(args) => plain::set_up(everywhere, args),
         Command::Find(args) => plain::find(everywhere, args),
         Command::Serve(args) => serve::run(everywhere, args),
+        Command::Migrate(args) => migrate::run(everywhere, args),
         Command::Try(args) => try_request::run(everywhere, args),
         Command::Sandbox(args) => sandbox::run(args),
     }

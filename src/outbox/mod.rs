@@ -1,12 +1,14 @@
 //! The durable promise: events and their deliveries are kept in one transaction before the sender gets its answer, and
 //! every attempt is written down before its request is.
 //!
-//! [`Outbox`] is the one contract; [`sqlite`] meets it. What passes between the courier and the outbox stands in
-//! `sending` (the head of a lane, on its way) and `settling` (what became of it at OpenIM); what people ask and do stands
-//! in `desk`. The rules that every engine follows stand in [`lane`].
+//! [`Outbox`] is the one contract; [`sqlite`] meets it for one process, [`postgres`] for several replicas. What passes
+//! between the courier and the outbox stands in `sending` (the head of a lane, on its way) and `settling` (what became of
+//! it at OpenIM); what people ask and do stands in `desk`. The rules that every engine follows stand in [`lane`].
 
 mod desk;
 pub mod lane;
+pub mod moving;
+pub mod postgres;
 mod sending;
 mod settling;
 pub mod sqlite;

@@ -5,9 +5,9 @@ mod directory;
 mod environment;
 mod loaded;
 mod section;
+mod storage;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,6 +17,7 @@ pub use directory::{SERVICE_FILE, read_directory};
 pub use environment::Environment;
 pub use loaded::Loaded;
 pub use section::{PREFIX, VARIABLES};
+pub use storage::{Place, StorageSettings};
 
 use crate::bridge::Surroundings;
 use crate::bridge::group::{check_locale, check_time_zone, known_locales, read_groups};
@@ -27,6 +28,7 @@ use crate::bridge::table::as_text;
 use crate::deliver::{Schedule, Unproven};
 use crate::model::Secret;
 use section::{Layers, Section};
+use storage::read_storage;
 
 /// The commented default file. It is where the defaults come from, and what `init` writes.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -88,13 +90,6 @@ pub struct ConsoleSettings {
     pub listen: SocketAddr,
     /// What a caller must show; always there beyond loopback.
     pub token: Option<Secret>,
-}
-
-/// Where things are kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StorageSettings {
-    /// The SQLite file.
-    pub file: PathBuf,
 }
 
 /// How deliveries are tried.
@@ -265,20 +260,6 @@ fn read_console(mut section: Section<'_, '_>) -> Option<ConsoleSettings> {
     Some(ConsoleSettings { listen, token })
 }
 
-fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettings> {
-    let file = section.read("url", |url| match url.split_once(':') {
-        Some(("sqlite", file)) if !file.is_empty() => {
-            Ok(PathBuf::from(file.strip_prefix("//").unwrap_or(file)))
-        }
-        Some(("postgres" | "postgresql", _)) => {
-            Err("this version keeps its outbox in SQLite: `sqlite:FILE`".to_owned())
-        }
-        _ => Err("an outbox is written like `sqlite:openim-bridge.db`".to_owned()),
-    });
-    section.finish();
-    Some(StorageSettings { file: file? })
-}
-
 fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
     let read_back = section.flag("read_back");
     let window = section.count("window", WIDEST_WINDOW);
@@ -417,7 +398,10 @@ mod tests {
         assert_eq!(format!("{empty:?}"), format!("{commented:?}"));
         let (empty, _) = empty;
         assert_eq!(empty.delivery.schedule.horizon, Duration::from_secs(86_400));
-        assert_eq!(empty.storage.file, Path::new("openim-bridge.db"));
+        assert_eq!(
+            empty.storage.place,
+            Place::Sqlite("openim-bridge.db".into())
+        );
         assert_eq!(empty.door.public_url, None);
     }
 
@@ -453,7 +437,10 @@ mod tests {
         );
         assert_eq!(problems, [""; 0]);
         let (settings, surroundings) = settings.unwrap();
-        assert_eq!(settings.storage.file, Path::new("/data/outbox.db"));
+        assert_eq!(
+            settings.storage.place,
+            Place::Sqlite("/data/outbox.db".into())
+        );
         assert_eq!(
             settings.delivery.schedule.horizon,
             Duration::from_secs(14 * 3600)
@@ -461,6 +448,40 @@ mod tests {
         assert_eq!(settings.delivery.pace, 9);
         assert_eq!(settings.openim.send_as.id, "007");
         assert_eq!(surroundings.time_zone.iana_name(), Some("Asia/Shanghai"));
+    }
+
+    #[test]
+    fn the_database_s_password_stands_behind_a_reference_or_in_the_environment() {
+        let shown = |text: &str, variables: &[(&str, &str)]| {
+            let (settings, problems) = read(text, variables);
+            assert_eq!(problems, [""; 0]);
+            let (settings, _) = settings.unwrap();
+            let Place::Postgres(address) = settings.storage.place else {
+                panic!("{text}");
+            };
+            assert!(address.has_password(), "{text}");
+            address.to_string()
+        };
+        let url = "postgres://bridge:hunter2@db.example/bridge?sslmode=require";
+        let bridge = "postgres://bridge@db.example/bridge";
+        let by_reference = "[storage]\nurl = \"env:DATABASE_URL\"\n";
+        assert_eq!(shown(by_reference, &[("DATABASE_URL", url)]), bridge);
+        assert_eq!(shown("", &[("OPENIM_BRIDGE__STORAGE__URL", url)]), bridge);
+        let apart = format!("[storage]\nurl = \"{bridge}\"\npassword = \"env:DB\"\n");
+        assert_eq!(shown(&apart, &[("DB", "hunter2")]), bridge);
+
+        let (settings, problems) = read(&format!("[storage]\nurl = \"{url}\"\n"), &[]);
+        assert!(settings.is_none());
+        assert!(
+            problems[0].contains("no secret stands in this file"),
+            "{problems:?}"
+        );
+        assert!(!problems[0].contains("hunter2"), "{problems:?}");
+        let (_, problems) = read("[storage]\npassword = \"env:DB\"\n", &[("DB", "x")]);
+        assert!(
+            problems[0].contains("a SQLite file has no `password`"),
+            "{problems:?}"
+        );
     }
 
     #[test]

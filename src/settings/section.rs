@@ -159,6 +159,16 @@ impl<'r, 'a> Section<'r, 'a> {
         self.environment.find(&self.variable(key)).is_some() || self.table.place_of(key).is_some()
     }
 
+    /// Whether a variable of the environment sets a key.
+    pub fn is_set_by_variable(&self, key: &str) -> bool {
+        self.environment.find(&self.variable(key)).is_some()
+    }
+
+    /// Where references to secrets lead.
+    pub fn environment(&self) -> &'r Environment {
+        self.environment
+    }
+
     fn variable(&self, key: &str) -> String {
         format!("{PREFIX}{}{key}", self.path)
             .replace('.', "__")

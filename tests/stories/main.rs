@@ -10,6 +10,7 @@ mod alertmanager;
 mod at_the_server;
 mod auth;
 mod corpus;
+mod database;
 mod deliver;
 mod docs;
 mod door;

@@ -6,8 +6,10 @@ mod lanes;
 mod lasting;
 mod lists;
 // mod model;
+mod postgres;
 mod pruning;
 mod repeats;
+mod replicas;
 mod settling;
 mod sqlite;
 mod window;
@@ -43,6 +45,13 @@ macro_rules! promises {
             $($(#[tokio::test]
             async fn $promise() {
                 super::$file::$promise(&mut super::sqlite::Folder::new()).await;
+            })*)*
+        }
+
+        mod over_postgres {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$file::$promise(&mut super::postgres::Database::new()).await;
             })*)*
         }
     };

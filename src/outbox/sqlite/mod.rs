@@ -9,6 +9,7 @@ mod desk;
 mod files;
 mod keep;
 mod lanes;
+mod leaving;
 mod list;
 mod prune;
 mod read;
@@ -29,6 +30,7 @@ use self::claim::Take;
 use self::desk::{Append, Changes, Holding, RenderedNow};
 use self::files::Lock;
 use self::keep::Keep;
+pub use self::leaving::Leaving;
 use self::prune::Pruning;
 use self::room::Room;
 use self::settle::{Looking, Settle};
@@ -111,6 +113,12 @@ pub enum WhyNot {
     /// An older program has it open.
     #[error("an older openim-bridge has it open: stop it, or use its own commands")]
     Older,
+    /// It has moved to another database.
+    #[error("it has moved to {to}; write that into `url` of [storage]")]
+    Moved {
+        /// Where it is now, without a password.
+        to: String,
+    },
     /// It cannot be used for another reason.
     #[error("{0}")]
     Unusable(String),
@@ -189,6 +197,7 @@ impl SqliteOutbox {
                 })?;
                 schema::migrate(&mut db)?;
             }
+            leaving::refuse_moved(&db)?;
             let epoch = epoch(&db)?;
             SqliteOutbox::start(file, db, None, epoch, options, clock)
         };
@@ -199,6 +208,7 @@ impl SqliteOutbox {
         let lock = Lock::take(file)?;
         let mut db = files::open_writer(file)?;
         schema::migrate(&mut db)?;
+        leaving::refuse_moved(&db)?;
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute("UPDATE mark SET value = value + 1 WHERE what = 'epoch'", [])?;
         let epoch = epoch(&tx)?;

@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use openim_bridge::model::Clock;
+use openim_bridge::outbox::postgres::{Address, Options, PostgresOutbox};
+use openim_bridge::outbox::{DeliveryRecord, Outbox};
 use openim_bridge::sandbox::Plan;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::books::{Books, Exception};
+use super::ground::records;
 use super::is_long;
+use crate::database::{Server, shared};
 use crate::stage::{SECRET, Service, Stage};
 
 /// Connections that post at the same time; each has groups of its own and posts to them in turn.
@@ -260,7 +264,7 @@ to = [{ group = "body.team" }]
     /// What the books say, and a line of a table.
     fn count(
         &self,
-        records: BTreeMap<String, openim_bridge::outbox::DeliveryRecord>,
+        records: BTreeMap<String, DeliveryRecord>,
         what: &str,
         rounds: usize,
         seed: u64,
@@ -440,4 +444,81 @@ async fn a_full_disk_loses_nothing_and_repeats_nothing() {
     let field = field.close(vec![service], what).await;
     let records = field.stage.kept_in(&file).await;
     field.count(records, what, rounds, seed);
+}
+
+/// How long a lane is leased: who is silent for longer has lost it.
+const LEASE: Duration = Duration::from_secs(30);
+
+async fn kept_at(url: &str) -> BTreeMap<String, DeliveryRecord> {
+    let address = Address::parse(url).unwrap();
+    let outbox = PostgresOutbox::open(&address, Options::default(), Clock::system());
+    let outbox = outbox.await.unwrap();
+    let records = records(&outbox).await;
+    outbox.close().await.unwrap();
+    records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_one_of_two_replicas_loses_nothing_and_repeats_nothing() {
+    let (seed, rounds) = (seed(), rounds(100, 4));
+    let what = "`kill -9` of one of two replicas, PostgreSQL";
+    let url = shared().schema().url();
+    let mut field = Field::open(&url, seed, REST).await;
+    let mut services = vec![field.serve().await, field.serve().await];
+    for _ in 0..rounds {
+        field.new_faults();
+        field.moment(LATEST).await;
+        let hit = services.swap_remove(field.dice.below(2));
+        field.kill(hit).await;
+        services.push(field.serve().await);
+    }
+    let field = field.close(services, what).await;
+    field.count(kept_at(&url).await, what, rounds, seed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_database_loses_nothing_and_repeats_nothing() {
+    let (seed, rounds) = (seed(), rounds(100, 2));
+    let what = "PostgreSQL killed and started, two replicas";
+    let mut server = Server::start(true);
+    let url = server.schema().url();
+    let mut field = Field::open(&url, seed, REST).await;
+    let services = vec![field.serve().await, field.serve().await];
+    for _ in 0..rounds {
+        field.new_faults();
+        field.moment(LATEST * 2).await;
+        tokio::task::block_in_place(|| server.crash());
+    }
+    let field = field.close(services, what).await;
+    field.count(kept_at(&url).await, what, rounds, seed);
+}
+
+/// One pair of replicas, of which one is frozen past its lease again and again.
+async fn freeze(url: &str, seed: u64, rounds: usize, what: &str) {
+    let mut field = Field::open(url, seed, LONG_REST).await;
+    let services = vec![field.serve().await, field.serve().await];
+    for _ in 0..rounds {
+        field.new_faults();
+        field.moment(LATEST).await;
+        let frozen = &services[field.dice.below(2)];
+        frozen.signal("STOP");
+        let more = field.dice.moment(Duration::from_secs(6));
+        Clock::system().sleep(LEASE + more).await;
+        frozen.signal("CONT");
+        field.moment(LATEST).await;
+    }
+    let field = field.close(services, what).await;
+    field.count(kept_at(url).await, what, rounds, seed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_frozen_past_its_lease_repeats_nothing() {
+    let (seed, pairs, rounds) = (seed(), rounds(10, 1), rounds(10, 1));
+    let freezing: JoinSet<()> = (0..pairs)
+        .map(|pair| async move {
+            let what = "a replica frozen (SIGSTOP) for 30 to 36 s, PostgreSQL";
+            freeze(&shared().schema().url(), seed + pair as u64, rounds, what).await;
+        })
+        .collect();
+    freezing.join_all().await;
 }

@@ -1,11 +1,13 @@
 //! The ground of a trial: the whole service in this process, from its directory to its outbox, and a sandbox, on one lever.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openim_bridge::app::{self, Fatal, Start};
 use openim_bridge::model::*;
-use openim_bridge::outbox::sqlite::{Options, SqliteOutbox};
+use openim_bridge::outbox::postgres::{self, PostgresOutbox};
+use openim_bridge::outbox::sqlite::{self, SqliteOutbox};
 use openim_bridge::outbox::{DeliveryRecord, Filter, Outbox, Page};
 use openim_bridge::sandbox::{Plan, Sandbox};
 use openim_bridge::settings::Environment;
@@ -14,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::books::Books;
+use crate::database::Schema;
 
 const SECRET: &str = "It's a Secret to Everybody";
 
@@ -36,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub enum Store {
     /// A file in the directory.
     Sqlite,
+    /// A schema of a database.
+    Postgres(Schema<'static>),
 }
 
 /// A directory, a chat server, and their time.
@@ -79,13 +84,17 @@ listen = "127.0.0.1:0"
 [console]
 listen = "127.0.0.1:0"
 [storage]
-url = "sqlite:outbox.db"
+url = "{}"
 [delivery]
 # The limits of a request are real time, all others are the lever's.
 limits = {{ connect = "1s", answer = "1s", settle = "2m", prove = "10m" }}
 [groups]
 {names}"#,
-            sandbox.url()
+            sandbox.url(),
+            match &store {
+                Store::Sqlite => "sqlite:outbox.db".to_owned(),
+                Store::Postgres(schema) => schema.url(),
+            },
         );
         let bridge = r#"
 extends = "json"
@@ -175,7 +184,7 @@ to = ["notice:#u_li"]
 
     /// Pulls the lever until `many` deliveries were kept and all of them have ended; an error says what has not.
     pub async fn until_all_ended(&self, many: u64) -> Result<(), String> {
-        let outbox = self.outbox();
+        let outbox = self.outbox().await;
         let real = Instant::now();
         let mut pull = SHORT_PULL;
         let mut heard = 0;
@@ -239,20 +248,29 @@ to = ["notice:#u_li"]
         false
     }
 
-    fn outbox(&self) -> std::sync::Arc<dyn Outbox> {
-        match self.store {
+    /// The outbox, beside the service that has it open.
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        match &self.store {
             Store::Sqlite => {
                 let file = self.directory.path().join("outbox.db");
-                let outbox =
-                    SqliteOutbox::open_beside(file, Options::default(), self.clock.clone());
-                std::sync::Arc::new(outbox.unwrap())
+                let options = sqlite::Options::default();
+                Arc::new(SqliteOutbox::open_beside(file, options, self.clock.clone()).unwrap())
+            }
+            Store::Postgres(schema) => {
+                let options = postgres::Options {
+                    connections: 2,
+                    ..postgres::Options::default()
+                };
+                let address = schema.address();
+                let opened = PostgresOutbox::open(&address, options, self.clock.clone());
+                Arc::new(opened.await.unwrap())
             }
         }
     }
 
     /// The outbox's records and the server's books.
     pub async fn books(&self) -> Books {
-        let outbox = self.outbox();
+        let outbox = self.outbox().await;
         let records = records(&*outbox).await;
         outbox.close().await.unwrap();
         Books {

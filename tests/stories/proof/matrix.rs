@@ -9,6 +9,7 @@ use futures_util::stream;
 use super::books::{Counts, Exception};
 use super::ground::{Ground, Store};
 use super::is_long;
+use crate::database::shared;
 
 /// A fault, as one message meets it and as many do.
 struct Trial {
@@ -461,13 +462,24 @@ async fn run(trial: &Trial, traffic: Traffic, store: Store, size: &Size, seed: u
     }
 }
 
+/// Where the outbox is.
+#[derive(Clone, Copy, Debug)]
+enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    fn store(self) -> Store {
+        match self {
+            Engine::Sqlite => Store::Sqlite,
+            Engine::Postgres => Store::Postgres(shared().schema()),
+        }
+    }
+}
+
 /// Runs the whole table and gives it as Markdown, with what is wrong.
-async fn table(
-    engine: &'static str,
-    size: Size,
-    seed: u64,
-    at_once: usize,
-) -> (String, Vec<String>) {
+async fn table(engine: Engine, size: Size, seed: u64, at_once: usize) -> (String, Vec<String>) {
     let traffics = [Traffic::Single, Traffic::Burst, Traffic::Backlog];
     let size = Arc::new(size);
     let cells = TRIALS
@@ -475,7 +487,7 @@ async fn table(
         .flat_map(|trial| traffics.map(|traffic| (trial, traffic)));
     let cells = cells.map(|(trial, traffic)| {
         let size = size.clone();
-        tokio::spawn(async move { run(trial, traffic, Store::Sqlite, &size, seed).await })
+        tokio::spawn(async move { run(trial, traffic, engine.store(), &size, seed).await })
     });
     let cells: Vec<Cell> = stream::iter(cells)
         .buffered(at_once)
@@ -484,7 +496,7 @@ async fn table(
         .await;
     let mut wrong = Vec::new();
     let mut text = format!(
-        "| fault ({engine}) | single | burst of {} | backlog of {} |\n|---|---|---|---|\n",
+        "| fault ({engine:?}) | single | burst of {} | backlog of {} |\n|---|---|---|---|\n",
         size.burst, size.backlog
     );
     for (trial, row) in TRIALS.iter().zip(cells.chunks(3)) {
@@ -495,7 +507,7 @@ async fn table(
         text.push_str(&format!("| `{}`{way} ", trial.fault));
         for (cell, traffic) in row.iter().zip(traffics) {
             text.push_str(&format!("| {} ", cell.counts));
-            let place = format!("{engine}, seed {seed}, {}{way}, {traffic:?}", trial.fault);
+            let place = format!("{engine:?}, seed {seed}, {}{way}, {traffic:?}", trial.fault);
             wrong.extend(
                 cell.counts
                     .broken
@@ -516,8 +528,7 @@ async fn table(
     (text, wrong)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn under_every_fault_nothing_is_lost_said_twice_or_out_of_order_but_as_the_record_says() {
+async fn matrix(engine: Engine) {
     let size = match is_long() {
         true => Size {
             burst: 200,
@@ -525,19 +536,25 @@ async fn under_every_fault_nothing_is_lost_said_twice_or_out_of_order_but_as_the
             groups: 8,
         },
         false => Size {
-            burst: 20,
-            backlog: 24,
-            groups: 4,
+            burst: 12,
+            backlog: 12,
+            groups: 3,
         },
     };
-    let (text, wrong) = table("SQLite", size, 7, 8).await;
+    let (text, wrong) = table(engine, size, 7, 12).await;
     eprintln!("lost / twice / out of order\n\n{text}");
-    assert!(
-        wrong.is_empty(),
-        "{} broken:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    let count = wrong.len();
+    assert!(wrong.is_empty(), "{count} broken:\n{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_sqlite_nothing_is_lost_said_twice_or_out_of_order_but_as_the_record_says() {
+    matrix(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_postgres_nothing_is_lost_said_twice_or_out_of_order_but_as_the_record_says() {
+    matrix(Engine::Postgres).await;
 }
 
 #[test]

@@ -1,0 +1,646 @@
+//! Keeping events with their deliveries, many in one transaction, and knowing those that come again.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::lanes::{self, LaneRow, Terms};
+use super::pool::{Failed, Task, Tx};
+use super::rows::{get, get_moment, get_state, get_text, micros, signed, stored};
+use crate::model::{DeliveryState, Event, EventId, Lane, Message, NewDelivery, Rendered, State};
+use crate::outbox::lane::weight;
+use crate::outbox::{Kept, NewEvent, OutboxError};
+
+/// How this program writes a message. A lane whose head has a higher number is left to the program that wrote it.
+pub(super) const FORM: i64 = 1;
+
+/// A sender without ids repeats itself within this time (its retry); the same body later is news (its reminder).
+const RETRY_WINDOW: Duration = Duration::from_secs(60);
+
+/// A message as it is stored.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub json: String,
+    pub bytes: u64,
+}
+
+/// The messages of deliveries as they are stored; `None` where one was not rendered.
+///
+/// # Errors
+/// When a message cannot be written as JSON.
+pub(super) fn encode(deliveries: &[NewDelivery]) -> Result<Vec<Option<Encoded>>, OutboxError> {
+    let one = |delivery: &NewDelivery| match &delivery.rendered {
+        Rendered::Ready(message) => encode_one(message).map(Some),
+        Rendered::Broken(_) => Ok(None),
+    };
+    deliveries.iter().map(one).collect()
+}
+
+/// One message as it is stored.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(super) fn encode_one(message: &Message) -> Result<Encoded, OutboxError> {
+    Ok(Encoded {
+        json: serde_json::to_string(message).map_err(|e| OutboxError::Broken(e.to_string()))?,
+        bytes: weight(message),
+    })
+}
+
+/// An event with everything that can be made ready before its transaction begins.
+pub(super) struct Keep {
+    new: NewEvent,
+    body_hash: [u8; 32],
+    header: String,
+    query: String,
+    messages: Vec<Option<Encoded>>,
+}
+
+/// What makes two events the same, or nearly.
+pub(super) type Identity = (String, String, [u8; 32]);
+
+impl Keep {
+    /// Hashes and encodes, on the caller's time.
+    ///
+    /// # Errors
+    /// When a part cannot be written as JSON.
+    pub fn prepare(new: NewEvent) -> Result<Keep, OutboxError> {
+        let json = |error: serde_json::Error| OutboxError::Broken(error.to_string());
+        Ok(Keep {
+            body_hash: Sha256::digest(&new.event.raw).into(),
+            header: serde_json::to_string(&new.event.header).map_err(json)?,
+            query: serde_json::to_string(&new.event.query).map_err(json)?,
+            messages: encode(&new.deliveries)?,
+            new,
+        })
+    }
+
+    /// How many bytes it brings to the database.
+    pub fn bytes(&self) -> usize {
+        let messages: usize = self.messages.iter().flatten().map(|m| m.json.len()).sum();
+        self.new.event.raw.len() + self.header.len() + self.query.len() + messages
+    }
+
+    pub fn identity(&self) -> Identity {
+        let event = &self.new.event;
+        let id = event.id.as_str().to_owned();
+        (event.bridge.clone(), id, self.body_hash)
+    }
+
+    /// The number of the lock that who keeps this event holds: a retry that comes in at another replica waits for it.
+    fn lock(&self) -> i64 {
+        let event = &self.new.event;
+        let mut digest = Sha256::new();
+        digest.update(event.bridge.as_bytes());
+        digest.update([0]);
+        digest.update(event.id.as_str().as_bytes());
+        digest.update([0]);
+        digest.update(self.body_hash);
+        let digest = digest.finalize();
+        i64::from_be_bytes(std::array::from_fn(|place| digest[place]))
+    }
+
+    /// Whether it made something that can be sent.
+    pub fn rings(&self, kept: &Kept) -> bool {
+        match kept {
+            Kept::New { .. } => self.messages.iter().any(Option::is_some),
+            Kept::Repeat { put_back, .. } => *put_back > 0,
+        }
+    }
+}
+
+/// A group of events, no two of which have the same identity.
+pub(super) struct Group {
+    pub keeps: Arc<Vec<Keep>>,
+    pub terms: Terms,
+}
+
+/// What became of a group.
+pub(super) struct GroupKept {
+    /// One for each.
+    pub kept: Vec<Kept>,
+    /// Whether something of it goes into a lane that another replica has leased now.
+    pub for_others: bool,
+}
+
+/// An event that was kept before.
+struct First {
+    number: i64,
+    routed: bool,
+}
+
+/// What is to be done with an event.
+enum Is {
+    New { number: i64 },
+    Routed { number: i64 },
+    Repeat { number: i64 },
+}
+
+impl Task for Group {
+    type Gives = GroupKept;
+
+    async fn apply(&self, tx: &Tx) -> Result<GroupKept, Failed> {
+        let found = self.find_firsts(tx).await?;
+        let is = self.sort(tx, &found).await?;
+        let repeated: Vec<i64> = is
+            .iter()
+            .filter_map(|is| match is {
+                Is::Repeat { number } => Some(*number),
+                _ => None,
+            })
+            .collect();
+        let routed: Vec<i64> = is
+            .iter()
+            .filter_map(|is| match is {
+                Is::Routed { number } => Some(*number),
+                _ => None,
+            })
+            .collect();
+        if !routed.is_empty() {
+            tx.execute(
+                "UPDATE event SET routed = true WHERE number = ANY($1)",
+                &[&routed],
+            )
+            .await?;
+        }
+        let mut before = match repeated.is_empty() {
+            true => Before::default(),
+            false => Before::find(tx, &repeated).await?,
+        };
+
+        let wanted = self.wanted(&is, &before);
+        let lanes = lanes::reserve(tx, &wanted).await?;
+        let mut places = Places::new(&lanes, &wanted);
+        self.insert_events(tx, &is).await?;
+        let mut new = Rows::default();
+        for (keep, is) in self.keeps.iter().zip(&is) {
+            if let Is::New { number } | Is::Routed { number } = is {
+                let from = Origin::of(&keep.new.event, *number);
+                for (delivery, message) in keep.new.deliveries.iter().zip(&keep.messages) {
+                    new.push(&from, delivery, message.as_ref(), &mut places);
+                }
+            }
+        }
+        new.insert(tx, &self.terms).await?;
+        before.put_back(tx, &mut places, &self.terms).await?;
+        lanes::write(tx, &lanes, &self.terms).await?;
+
+        let kept = self.keeps.iter().zip(&is).map(|(keep, is)| match is {
+            Is::New { .. } | Is::Routed { .. } => Kept::New {
+                deliveries: keep.new.deliveries.len(),
+            },
+            Is::Repeat { number } => before.kept(*number),
+        });
+        let elsewhere = |lane: &LaneRow| {
+            lane.owner
+                .as_ref()
+                .is_some_and(|owner| *owner != self.terms.owner)
+        };
+        Ok(GroupKept {
+            kept: kept.collect(),
+            for_others: lanes.iter().any(elsewhere),
+        })
+    }
+}
+
+impl Group {
+    /// Holds the locks of all identities, in their order, and finds what was kept before under them. The latest counts: a
+    /// reminder is the first of its own retries.
+    async fn find_firsts(&self, tx: &Tx) -> Result<Vec<Row>, Failed> {
+        let locks: BTreeSet<i64> = self.keeps.iter().map(Keep::lock).collect();
+        let locks: Vec<i64> = locks.into_iter().collect();
+        let bridges: Vec<&str> = self.column(|keep| &*keep.new.event.bridge);
+        let ids: Vec<Cow<'_, str>> = self.column(|keep| stored(keep.new.event.id.as_str()));
+        let hashes: Vec<&[u8]> = self.column(|keep| &keep.body_hash[..]);
+        let (_, found) = tx
+            .both(
+                "SELECT pg_advisory_xact_lock(lock) FROM unnest($1::bigint[]) AS l (lock)",
+                &[&locks],
+                "SELECT e.number, e.routed, e.received, o.number IS NOT NULL
+                 FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS w (bridge, id, body_hash, place)
+                 LEFT JOIN LATERAL (SELECT e.number, e.routed, e.received FROM event e
+                     WHERE e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
+                     ORDER BY e.number DESC LIMIT 1) e ON true
+                 LEFT JOIN LATERAL (SELECT o.number FROM event o
+                     WHERE e.number IS NULL AND o.bridge = w.bridge AND o.id = w.id LIMIT 1) o ON true
+                 ORDER BY w.place",
+                &[&bridges, &ids, &hashes],
+            )
+            .await?;
+        Ok(found)
+    }
+
+    fn column<'a, T>(&'a self, of: impl Fn(&'a Keep) -> T) -> Vec<T> {
+        self.keeps.iter().map(of).collect()
+    }
+
+    /// Says which are new, and gives those their numbers.
+    async fn sort(&self, tx: &Tx, found: &[Row]) -> Result<Vec<Is>, Failed> {
+        let mut sorted = Vec::with_capacity(found.len());
+        for (keep, row) in self.keeps.iter().zip(found) {
+            let event = &keep.new.event;
+            let first = match get::<Option<i64>>(row, 0)? {
+                None => None,
+                Some(number) => {
+                    let first = First {
+                        number,
+                        routed: get(row, 1)?,
+                    };
+                    let received = get_moment(row, 2)?.unwrap_or(event.received);
+                    match &event.id {
+                        EventId::Sender(_) => Some(first),
+                        // Two that came at nearly the same time may be kept in the other order.
+                        EventId::Body(_) => {
+                            let between = event.received.duration_since(received).unsigned_abs();
+                            (between < RETRY_WINDOW).then_some(first)
+                        }
+                    }
+                }
+            };
+            let known: bool = get(row, 3)?;
+            if let (EventId::Sender(id), true) = (&event.id, known) {
+                tracing::warn!(
+                    bridge.name = event.bridge,
+                    event.id = id,
+                    "an event came with the id of another one and another body; both are kept"
+                );
+            }
+            sorted.push(match first {
+                None => None,
+                // No route took the first one, and one does now: nothing was said yet, so this is no repetition. It is
+                // what people hope for who mend a route and press "redeliver".
+                Some(first) if !first.routed && keep.new.routed => Some(Is::Routed {
+                    number: first.number,
+                }),
+                Some(first) => Some(Is::Repeat {
+                    number: first.number,
+                }),
+            });
+        }
+        let new = sorted.iter().filter(|is| is.is_none()).count();
+        let mut numbers = match new {
+            0 => Vec::new(),
+            new => {
+                tx.query(
+                    "SELECT nextval(pg_get_serial_sequence('event', 'number')) FROM generate_series(1, $1::bigint)",
+                    &[&signed(new as u64)],
+                )
+                .await?
+            }
+        }
+        .into_iter();
+        let mut all = Vec::with_capacity(sorted.len());
+        for is in sorted {
+            all.push(match is {
+                Some(is) => is,
+                None => match numbers.next() {
+                    Some(row) => Is::New {
+                        number: get(&row, 0)?,
+                    },
+                    None => return Err(Failed::Unreadable("a number is missing".to_owned())),
+                },
+            });
+        }
+        Ok(all)
+    }
+
+    /// How many places are wanted in which lane.
+    fn wanted(&self, is: &[Is], before: &Before) -> BTreeMap<Lane, i64> {
+        let mut wanted: BTreeMap<Lane, i64> = BTreeMap::new();
+        for (keep, is) in self.keeps.iter().zip(is) {
+            if matches!(is, Is::Repeat { .. }) {
+                continue;
+            }
+            for (delivery, message) in keep.new.deliveries.iter().zip(&keep.messages) {
+                let places = wanted.entry(delivery.conversation.lane()).or_default();
+                *places += i64::from(message.is_some());
+            }
+        }
+        for ended in &before.ended {
+            *wanted.entry(ended.lane.clone()).or_default() += 1;
+        }
+        wanted
+    }
+
+    async fn insert_events(&self, tx: &Tx, is: &[Is]) -> Result<(), Failed> {
+        let new: Vec<(&Keep, i64)> = self
+            .keeps
+            .iter()
+            .zip(is)
+            .filter_map(|(keep, is)| match is {
+                Is::New { number } => Some((keep, *number)),
+                _ => None,
+            })
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let kept = micros(self.terms.now);
+        macro_rules! column {
+            ($new:ident => $value:expr) => {{
+                let of = |(keep, _): &(&'_ Keep, i64)| {
+                    let $new: &Event = &keep.new.event;
+                    $value
+                };
+                new.iter().map(of).collect::<Vec<_>>()
+            }};
+        }
+        let numbers: Vec<i64> = new.iter().map(|(_, number)| *number).collect();
+        let bridges: Vec<&str> = new.iter().map(|(k, _)| &*k.new.event.bridge).collect();
+        let ids: Vec<Cow<'_, str>> = new
+            .iter()
+            .map(|(k, _)| stored(k.new.event.id.as_str()))
+            .collect();
+        let hashes: Vec<&[u8]> = new.iter().map(|(k, _)| &k.body_hash[..]).collect();
+        let headers: Vec<&str> = new.iter().map(|(k, _)| &*k.header).collect();
+        let queries: Vec<&str> = new.iter().map(|(k, _)| &*k.query).collect();
+        let bodies: Vec<&[u8]> = new.iter().map(|(k, _)| &k.new.event.raw[..]).collect();
+        let routed: Vec<bool> = new.iter().map(|(k, _)| k.new.routed).collect();
+        tx.execute(
+            "INSERT INTO event (number, bridge, id, id_is, body_hash, kind, happened, received, kept, routed, title, actor,
+                                link, severity, state, subject, header, query, body)
+             SELECT n.number, n.bridge, n.id, n.id_is, n.body_hash, n.kind, n.happened, n.received, $19, n.routed, n.title,
+                    n.actor, n.link, n.severity, n.state, n.subject, n.header, n.query, n.body
+             FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[],
+                         $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+                         $15::text[], $16::text[], $17::text[], $18::bytea[])
+                 AS n (number, bridge, id, id_is, body_hash, kind, happened, received, routed, title, actor, link, severity,
+                       state, subject, header, query, body)",
+            &[
+                &numbers,
+                &bridges,
+                &ids,
+                &column!(event => match event.id {
+                    EventId::Sender(_) => "sender",
+                    EventId::Body(_) => "body",
+                }),
+                &hashes,
+                &column!(event => stored(&event.kind).into_owned()),
+                &column!(event => micros(event.time)),
+                &column!(event => micros(event.received)),
+                &routed,
+                &column!(event => stored(&event.title).into_owned()),
+                &column!(event => stored(&event.actor).into_owned()),
+                &column!(event => stored(&event.link).into_owned()),
+                &column!(event => event.severity.word()),
+                &column!(event => event.state.map(State::word)),
+                &column!(event => stored(&event.subject).into_owned()),
+                &headers,
+                &queries,
+                &bodies,
+                &kept,
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// Where deliveries come from.
+pub(super) struct Origin<'a> {
+    pub event: i64,
+    pub bridge: &'a str,
+    pub kind: &'a str,
+}
+
+impl<'a> Origin<'a> {
+    fn of(event: &'a Event, number: i64) -> Origin<'a> {
+        Origin {
+            event: number,
+            bridge: &event.bridge,
+            kind: &event.kind,
+        }
+    }
+}
+
+/// The positions that were reserved, given out in order.
+pub(super) struct Places(BTreeMap<Lane, Place>);
+
+struct Place {
+    lane: i64,
+    next: i64,
+}
+
+impl Places {
+    /// Of lanes that were reserved.
+    pub fn new(lanes: &[LaneRow], wanted: &BTreeMap<Lane, i64>) -> Places {
+        let place = |lane: &LaneRow| {
+            let reserved = wanted.get(&lane.name).copied().unwrap_or(0);
+            let place = Place {
+                lane: lane.number,
+                next: lane.last_position - reserved + 1,
+            };
+            (lane.name.clone(), place)
+        };
+        Places(lanes.iter().map(place).collect())
+    }
+
+    fn lane(&self, name: &Lane) -> i64 {
+        self.0.get(name).map_or(0, |place| place.lane)
+    }
+
+    pub fn take(&mut self, name: &Lane) -> i64 {
+        match self.0.get_mut(name) {
+            Some(place) => {
+                place.next += 1;
+                place.next - 1
+            }
+            None => 0,
+        }
+    }
+}
+
+/// New deliveries, by column.
+#[derive(Default)]
+pub(super) struct Rows<'a> {
+    ids: Vec<Uuid>,
+    events: Vec<i64>,
+    lanes: Vec<i64>,
+    positions: Vec<Option<i64>>,
+    states: Vec<&'static str>,
+    expires: Vec<Option<i64>>,
+    folded: Vec<Option<Cow<'a, str>>>,
+    bridges: Vec<&'a str>,
+    kinds: Vec<Cow<'a, str>>,
+    destinations: Vec<Cow<'a, str>>,
+    conversations: Vec<String>,
+    messages: Vec<Option<&'a str>>,
+    bytes: Vec<i64>,
+    reasons: Vec<Option<Cow<'a, str>>>,
+}
+
+impl<'a> Rows<'a> {
+    /// One more, at the end of its lane. One that was not rendered holds no place: a template's mistake must not stop what
+    /// stands behind it.
+    pub fn push(
+        &mut self,
+        from: &Origin<'a>,
+        delivery: &'a NewDelivery,
+        message: Option<&'a Encoded>,
+        places: &mut Places,
+    ) {
+        let lane = delivery.conversation.lane();
+        self.ids.push(delivery.id.0);
+        self.events.push(from.event);
+        self.lanes.push(places.lane(&lane));
+        self.positions.push(message.map(|_| places.take(&lane)));
+        let (state, reason) = match &delivery.rendered {
+            Rendered::Ready(_) => (DeliveryState::Waiting, None),
+            Rendered::Broken(reason) => (DeliveryState::Unrendered, Some(reason.as_str())),
+        };
+        self.states.push(state.word());
+        let expires = delivery.expires.as_ref();
+        self.expires.push(expires.map(|expires| micros(expires.at)));
+        self.folded
+            .push(expires.map(|expires| stored(&expires.folded)));
+        self.bridges.push(from.bridge);
+        self.kinds.push(stored(from.kind));
+        self.destinations.push(stored(&delivery.destination));
+        self.conversations
+            .push(stored(&delivery.conversation.to_string()).into_owned());
+        self.messages.push(message.map(|message| &*message.json));
+        self.bytes
+            .push(message.map_or(0, |message| signed(message.bytes)));
+        self.reasons.push(reason.map(stored));
+    }
+
+    /// Writes them down, in their order.
+    pub async fn insert(&self, tx: &Tx, terms: &Terms) -> Result<(), Failed> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
+        tx.execute(
+            "INSERT INTO delivery (id, event, lane, position, state, due, kept, expires, folded, bridge, kind, destination,
+                                   conversation, form, message, bytes, reason)
+             SELECT n.id, n.event, n.lane, n.position, n.state, $15, $15, n.expires, n.folded, n.bridge, n.kind,
+                    n.destination, n.conversation, $16, n.message, n.bytes, n.reason
+             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[],
+                         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
+                 AS n (id, event, lane, position, state, expires, folded, bridge, kind, destination, conversation, message,
+                       bytes, reason)",
+            &[
+                &self.ids,
+                &self.events,
+                &self.lanes,
+                &self.positions,
+                &self.states,
+                &self.expires,
+                &self.folded,
+                &self.bridges,
+                &self.kinds,
+                &self.destinations,
+                &self.conversations,
+                &self.messages,
+                &self.bytes,
+                &self.reasons,
+                &micros(terms.now),
+                &FORM,
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// What had become of events that are repeated, and what of it is put back.
+#[derive(Default)]
+struct Before {
+    became: BTreeMap<i64, BTreeMap<DeliveryState, usize>>,
+    ended: Vec<Ended>,
+    put_back: BTreeMap<i64, usize>,
+}
+
+/// A delivery that ended dead or refused.
+struct Ended {
+    number: i64,
+    event: i64,
+    lane: Lane,
+}
+
+impl Before {
+    async fn find(tx: &Tx, events: &[i64]) -> Result<Before, Failed> {
+        let (states, ended) = tx
+            .both(
+                "SELECT event, state, count(*) FROM delivery WHERE event = ANY($1) GROUP BY event, state",
+                &[&events],
+                "SELECT d.number, d.event, l.name FROM delivery d JOIN lane l ON l.number = d.lane
+                 WHERE d.event = ANY($1) AND d.state IN ('dead', 'refused') AND d.message IS NOT NULL ORDER BY d.number",
+                &[&events],
+            )
+            .await?;
+        let mut before = Before::default();
+        for row in &states {
+            let many: i64 = get(row, 2)?;
+            let many = usize::try_from(many).unwrap_or(usize::MAX);
+            let became = before.became.entry(get(row, 0)?).or_default();
+            became.insert(get_state(row, 1)?, many);
+        }
+        for row in &ended {
+            before.ended.push(Ended {
+                number: get(row, 0)?,
+                event: get(row, 1)?,
+                lane: get_text(row, 2)?.into(),
+            });
+        }
+        Ok(before)
+    }
+
+    /// Puts what ended dead or refused back at the end of its lane: people press "redeliver" to have it tried again.
+    async fn put_back(
+        &mut self,
+        tx: &Tx,
+        places: &mut Places,
+        terms: &Terms,
+    ) -> Result<(), Failed> {
+        let numbers: Vec<i64> = self.ended.iter().map(|ended| ended.number).collect();
+        let positions: Vec<i64> = self
+            .ended
+            .iter()
+            .map(|ended| places.take(&ended.lane))
+            .collect();
+        // Somebody else may have put it back before we had the lock of its lane.
+        let there = put_back(tx, &numbers, &positions, terms).await?;
+        for ended in &self.ended {
+            if there.contains(&ended.number) {
+                *self.put_back.entry(ended.event).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn kept(&self, event: i64) -> Kept {
+        Kept::Repeat {
+            became: self.became.get(&event).cloned().unwrap_or_default(),
+            put_back: self.put_back.get(&event).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// Puts what has ended at these positions in their lanes; which ones. It is a new send with a time of its own to try.
+/// Somebody wants to see it, so it does not come too late any more, unless it speaks for others.
+pub(super) async fn put_back(
+    tx: &Tx,
+    deliveries: &[i64],
+    positions: &[i64],
+    terms: &Terms,
+) -> Result<BTreeSet<i64>, Failed> {
+    if deliveries.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = tx
+        .query(
+            "UPDATE delivery d SET state = 'waiting', position = n.position, due = $3, reason = NULL, first_attempt = NULL,
+                                   sends = sends + 1, expires = CASE WHEN folds > 1 THEN expires END
+             FROM unnest($1::bigint[], $2::bigint[]) AS n (number, position)
+             WHERE d.number = n.number AND d.state IN ('dead', 'refused', 'cancelled') AND d.message IS NOT NULL
+             RETURNING d.number",
+            &[&deliveries, &positions, &micros(terms.now)],
+        )
+        .await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
