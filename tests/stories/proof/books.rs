@@ -14,9 +14,9 @@ pub enum Exception {
     ProvenLost,
     /// Neither found nor proven lost in time: it was sent again, and counted as a possible repeat.
     Unproven,
-    /// An unclear send that was not in the history when its time was over, and was sent again.
+    /// An unclear send that was not in the history when its time was over: it was sent again.
     NotTaken,
-    /// The conversation was emptied.
+    /// The conversation was emptied before it was found: it was sent again.
     Emptied,
     /// Ended with its reason: refused, or given up. Somebody can send it again.
     GivenUp,
@@ -113,15 +113,9 @@ impl Books {
         counts
     }
 
-    /// What stands in the books of each delivery, one for each send, and its place in the order of storing.
+    /// What stands in the books of each delivery and its place in the order of storing, the server's own copies too.
     fn copies(&self) -> BTreeMap<DeliveryId, Vec<(usize, &Stored)>> {
-        let mut all: Vec<&Stored> = self
-            .account
-            .stored
-            .values()
-            .flatten()
-            .filter(|it| !it.copy)
-            .collect();
+        let mut all: Vec<&Stored> = self.account.stored.values().flatten().collect();
         all.sort_by_key(|stored| (stored.stored, stored.seq));
         let mut copies: BTreeMap<DeliveryId, Vec<(usize, &Stored)>> = BTreeMap::new();
         for (place, stored) in all.into_iter().enumerate() {
@@ -156,7 +150,8 @@ impl Counts {
         if copies.is_empty() {
             self.lost += 1;
         }
-        if copies.len() > 1 {
+        let sends = copies.iter().filter(|(_, stored)| !stored.copy);
+        if sends.count() > 1 {
             self.twice += 1;
             let excuses = [Exception::Unproven, Exception::NotTaken];
             self.explain(record, "stands twice", &excuses, copies);
@@ -175,10 +170,8 @@ impl Counts {
         if copies.iter().any(|(_, stored)| stored.gone) {
             known.insert(Exception::Emptied);
         }
-        let excuse = known
-            .iter()
-            .find(|known| excuses.contains(known) || **known == Exception::Emptied);
-        match excuse {
+        known.retain(|known| excuses.contains(known) || *known == Exception::Emptied);
+        match known.last() {
             Some(excuse) => {
                 self.exceptions.insert(*excuse);
             }

@@ -46,7 +46,7 @@ limits = { connect = "1s", answer = "5s", settle = "30s", prove = "60s" }
 "#;
 
 /// The faults of which each round plays some.
-const FAULTS: [&str; 14] = [
+const FAULTS: [&str; 13] = [
     "slow:by=10ms..400ms,probability=0.2",
     "reset:probability=0.05",
     "reset:message=taken,probability=0.1",
@@ -56,7 +56,6 @@ const FAULTS: [&str; 14] = [
     "rpc-cut:probability=0.1",
     "redis-lost:by=50ms,probability=0.05",
     "token:probability=0.02",
-    "empty-id:probability=0.05",
     "status-lost",
     "unreadable:probability=0.3",
     "early-seq:by=1s,probability=0.2",
