@@ -7,12 +7,16 @@ command -v cc >/dev/null || packages+=(build-essential)
 command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
 command -v curl >/dev/null || packages+=(curl)
 if ! command -v npm >/dev/null; then packages+=(nodejs npm); fi
+# The tests start PostgreSQL from its own binaries, as another user where they are run by root.
+if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]; then
+  packages+=(postgresql)
+fi
 
 if [ ${#packages[@]} -gt 0 ]; then
   root=""
   [ "$(id -u)" -eq 0 ] || root="sudo"
   $root apt-get update -q
-  # A test starts its own Alertmanager: the package's service must not.
+  # The tests start Alertmanager and PostgreSQL themselves: the packages' services must not.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null

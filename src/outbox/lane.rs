@@ -329,3 +329,195 @@ impl Prune {
         self.forget_before.min(oldest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Receipt;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A lane whose head can be sent.
+    fn free() -> Standing {
+        Standing {
+            head: Some(Head {
+                due: at(10),
+                bytes: 100,
+            }),
+            ..Standing::default()
+        }
+    }
+
+    fn unconfirmed(messages: u64, bytes: u64) -> Unconfirmed {
+        Unconfirmed {
+            messages,
+            bytes,
+            elsewhere: false,
+        }
+    }
+
+    #[test]
+    fn a_head_is_due_in_its_time_and_after_the_rest_of_its_lane() {
+        let window = Window::default();
+        assert_eq!(free().due(window), Some(at(10)));
+        let rests = |second| Standing {
+            rests_until: Some(at(second)),
+            ..free()
+        };
+        assert_eq!(rests(20).due(window), Some(at(20)));
+        assert_eq!(rests(5).due(window), Some(at(10)));
+        assert_eq!(Standing::default().due(window), None);
+    }
+
+    #[test]
+    fn whatever_is_in_its_way_keeps_a_head_from_being_due() {
+        let elsewhere = Unconfirmed {
+            elsewhere: true,
+            ..unconfirmed(1, 1)
+        };
+        for waits in [
+            Standing {
+                in_flight: true,
+                ..free()
+            },
+            Standing {
+                stopped: true,
+                ..free()
+            },
+            Standing {
+                held: true,
+                ..free()
+            },
+            Standing {
+                unconfirmed: elsewhere,
+                ..free()
+            },
+        ] {
+            assert_eq!(waits.due(Window::default()), None, "{waits:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_holds_so_many_messages_and_bytes_and_one_larger_message() {
+        let window = Window {
+            messages: 2,
+            bytes: 200,
+        };
+        let due = |unconfirmed| {
+            let lane = Standing {
+                unconfirmed,
+                ..free()
+            };
+            lane.due(window).is_some()
+        };
+        assert!(due(unconfirmed(1, 100)));
+        assert!(!due(unconfirmed(1, 101)));
+        assert!(!due(unconfirmed(2, 2)));
+        let large = Standing {
+            head: Some(Head {
+                due: at(0),
+                bytes: 1000,
+            }),
+            ..free()
+        };
+        assert!(large.due(window).is_some(), "it goes alone");
+        let none = Window {
+            messages: 0,
+            bytes: 0,
+        };
+        let full = Standing {
+            unconfirmed: unconfirmed(99, 99),
+            ..free()
+        };
+        assert!(full.due(none).is_some());
+    }
+
+    /// An accepted delivery at its second attempt.
+    fn accepted() -> Fateful {
+        Fateful {
+            state: DeliveryState::Accepted,
+            in_hand: false,
+            unsettled: true,
+            attempts: 2,
+            seq: None,
+        }
+    }
+
+    fn stored(seq: i64) -> Fate {
+        Fate::Stored {
+            seq,
+            receipt: Receipt {
+                server_msg_id: "s".into(),
+                client_msg_id: "c".into(),
+                send_time: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn a_fact_is_believed_from_anybody_about_any_attempt() {
+        for state in DeliveryState::ALL {
+            let step = settle(
+                Fateful {
+                    state,
+                    unsettled: false,
+                    ..accepted()
+                },
+                0,
+                &stored(7),
+                at(0),
+                false,
+            );
+            assert_eq!(step, Step::Stored, "{state:?}");
+        }
+        let in_hand = Fateful {
+            in_hand: true,
+            ..accepted()
+        };
+        assert_eq!(settle(in_hand, 2, &stored(7), at(0), true), Step::Witnessed);
+    }
+
+    #[test]
+    fn what_stands_in_the_history_is_never_sent_again() {
+        let found = Fateful {
+            seq: Some(7),
+            ..accepted()
+        };
+        for fate in [
+            Fate::Dropped,
+            Fate::Unproven,
+            Fate::Held,
+            Fate::Dead("no".into()),
+        ] {
+            assert_eq!(settle(found, 2, &fate, at(0), true), Step::Stored);
+        }
+        for decision in [
+            Decision::Again { at: at(0) },
+            Decision::Unclear { look: at(0) },
+            Decision::Dead("no".into()),
+        ] {
+            assert_eq!(end(&decision, true).state, DeliveryState::Stored);
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_during_a_look_keeps_its_time() {
+        let again = |newest| look_again(true, at(100), newest, at(50));
+        assert_eq!(again(None), Some(at(100)));
+        assert_eq!(again(Some(at(50))), Some(at(100)), "it was looked for");
+        assert_eq!(again(Some(at(60))), Some(at(60)));
+        assert_eq!(again(Some(at(200))), Some(at(100)));
+        assert_eq!(look_again(false, at(100), Some(at(60)), at(50)), None);
+    }
+
+    #[test]
+    fn evidence_names_the_second() {
+        let line = evidence(
+            "2026-11-23T12:00:00.5Z".parse().unwrap(),
+            "found at seq 812",
+        );
+        assert_eq!(line, "2026-11-23T12:00:00Z found at seq 812");
+    }
+}

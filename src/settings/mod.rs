@@ -550,8 +550,8 @@ ops = 5
                 "17:13 expected true or false without quotes, found a text",
                 "18:10 a whole number from 1 to 80 is expected",
                 "19:12 `repeat` or `hold` is expected",
-                "20:22 at most 25 s",
-                "20:38 at least 30 s",
+                "20:21 at most 25 s",
+                "20:36 at least 30 s",
                 "22:7 expected the group's id in quotes, found a whole number",
             ]
         );

@@ -24,7 +24,7 @@ pub enum Place {
     /// In a SQLite file, for one process.
     Sqlite(PathBuf),
     /// In a PostgreSQL database, for several.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl StorageSettings {
@@ -48,7 +48,7 @@ impl Place {
                 let file = file.strip_prefix("//").unwrap_or(file);
                 Ok(Place::Sqlite(PathBuf::from(file)))
             }
-            Some(("postgres" | "postgresql", _)) => Address::parse(url).map(Place::Postgres),
+            Some(("postgres" | "postgresql", _)) => Address::parse(url).map(Box::new).map(Place::Postgres),
             _ => Err(
                 "an outbox is written like `sqlite:openim-bridge.db` or `postgres://bridge@db.example/bridge`"
                     .to_owned(),
@@ -99,7 +99,7 @@ pub(super) fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettin
     section.finish();
     let place = match (place?, password) {
         (Place::Postgres(address), Some(password)) => {
-            Place::Postgres(address.with_password(&password))
+            Place::Postgres(Box::new(address.with_password(&password)))
         }
         (Place::Sqlite(_), _) if has_password => {
             reading.error(Flaw::new(url_at, "a SQLite file has no `password`"));

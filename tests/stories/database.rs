@@ -141,17 +141,11 @@ impl Server {
         asked.is_ok_and(|status| status.success())
     }
 
-    /// The machine of the database stops now, without a word to anybody, and starts again: SIGKILL for all its processes.
-    pub fn crash(&mut self) {
-        self.down();
-        self.up();
-    }
-
-    /// All its processes are killed.
+    /// It stops, without a word to anybody and without writing anything more.
     pub fn down(&mut self) {
         let pid = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
         let leader = pid.lines().next().unwrap().to_owned();
-        // SIGQUIT is PostgreSQL's own word for "as in a crash": no checkpoint, nothing is written, recovery at the start.
+        // SIGQUIT is PostgreSQL's own word for "as in a crash": no checkpoint, recovery at the next start.
         let killed = Command::new("kill").args(["-QUIT", &leader]).status();
         assert!(killed.unwrap().success());
         if let Some(mut watch) = self.watch.take() {

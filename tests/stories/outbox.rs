@@ -5,8 +5,9 @@ mod folding;
 mod lanes;
 mod lasting;
 mod lists;
-// mod model;
+mod model;
 mod postgres;
+mod power;
 mod pruning;
 mod repeats;
 mod replicas;
@@ -22,7 +23,7 @@ use openim_bridge::model::*;
 use openim_bridge::outbox::*;
 
 /// An engine under test. Only one outbox is open at a time.
-pub trait Engine {
+pub trait Engine: Send {
     /// Opens what this engine keeps, with this window.
     fn open_with(&self, window: Window, clock: &Clock) -> Arc<dyn Outbox>;
 
@@ -118,6 +119,8 @@ promises! {
         what_came_too_late_at_the_head_of_a_lane_is_one_line
         only_what_stands_at_the_front_is_folded
         a_line_that_was_not_taken_speaks_for_more_the_next_time
+        a_line_does_not_wait_because_the_last_it_speaks_for_would
+        a_persons_chat_and_the_notices_to_that_person_are_folded_apart
         however_many_came_too_late_no_one_is_forgotten
         what_somebody_puts_back_is_shown
         without_a_line_nothing_is_folded

@@ -157,12 +157,13 @@ dev = "g_dev"
     pub async fn serve_with(&self, more: &[&str]) -> Service {
         let mut arguments = vec!["--log-format", "json", "serve"];
         arguments.extend(more);
+        self.start(self.program(&arguments)).await
+    }
+
+    /// Starts a program that serves and logs JSON, and waits until it listens.
+    pub async fn start(&self, mut program: Command) -> Service {
         let log = self.path("log.jsonl");
-        let mut child = self
-            .program(&arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let listening = loop {

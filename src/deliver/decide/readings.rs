@@ -340,15 +340,16 @@ impl Settlement<'_> {
                 self.look_at(plus(began, self.policy.settle));
             }
         } else if passed || unsettled.missing_since.is_some() {
-            // Where a seq still waits for its message, that may be this one: the lane goes on meanwhile.
-            self.stop |= complete;
             let Some(missing_since) = unsettled.missing_since else {
                 let evidence = "a later one is stored and this one is not there";
                 self.fate(unsettled, Fate::Missing, evidence.to_owned());
+                // Where a seq still waits for its message, that may be this one: the lane goes on meanwhile.
+                self.stop |= complete;
                 self.look_at(plus(now, PROOFS_APART));
                 return;
             };
             if since(missing_since, now) < PROOFS_APART {
+                self.stop |= complete;
                 self.look_at(plus(missing_since, PROOFS_APART));
                 return;
             }

@@ -31,6 +31,9 @@ pub(super) async fn run(address: Address, store: Weak<Store>) {
     while let Some(there) = store.upgrade() {
         let (bell, ring_others) = (there.bell.clone(), there.ring_others.clone());
         let closing = there.closing.clone();
+        if there.closed.load(Ordering::Acquire) {
+            return;
+        }
         drop(there);
         tokio::select! {
             heard = hear(&address, &bell, &ring_others, &clock) => {

@@ -202,13 +202,19 @@ impl Take {
 async fn fold_lane(tx: &Tx, lane: i64, now: Timestamp) -> Result<(Folded, bool), Failed> {
     let rows = tx
         .query(
-            "SELECT number, CASE WHEN folded IS NOT NULL THEN expires END, folds, coalesce(folded, '') FROM delivery
-             WHERE lane = $1 AND state = 'waiting' ORDER BY position LIMIT $2",
+            "SELECT number, CASE WHEN folded IS NOT NULL THEN expires END, folds, coalesce(folded, ''), conversation
+             FROM delivery WHERE lane = $1 AND state = 'waiting' ORDER BY position LIMIT $2",
             &[&lane, &signed(FOLDED_AT_ONCE as u64 + 1)],
         )
         .await?;
     let mut front = Vec::with_capacity(rows.len());
+    let mut to = None;
     for row in &rows {
+        // A person's chat does not speak for what should have come as a notice.
+        let conversation: &str = get(row, 4)?;
+        if *to.get_or_insert(conversation) != conversation {
+            break;
+        }
         front.push(Waiting {
             expires: get_moment(row, 1)?,
             folds: get_count(row, 2)?,
@@ -226,14 +232,14 @@ async fn fold_lane(tx: &Tx, lane: i64, now: Timestamp) -> Result<(Folded, bool),
         .map(|row| get(row, 0))
         .collect::<Result<_, _>>()?;
     tx.execute(
-        "UPDATE delivery SET state = 'dead', reason = $2 WHERE number = ANY($1)",
+        "UPDATE delivery SET state = 'dead', reason = $2, folds = 0 WHERE number = ANY($1)",
         &[&silent, &CAME_TOO_LATE],
     )
     .await?;
     let number: i64 = get(speaker, 0)?;
     tx.execute(
-        "UPDATE delivery SET folds = $2 WHERE number = $1",
-        &[&number, &signed(count)],
+        "UPDATE delivery SET folds = $2, due = least(due, $3) WHERE number = $1",
+        &[&number, &signed(count), &micros(now)],
     )
     .await?;
     let line = get_text(speaker, 3)?;

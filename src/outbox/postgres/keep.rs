@@ -146,7 +146,7 @@ impl Task for Group {
 
     async fn apply(&self, tx: &Tx) -> Result<GroupKept, Failed> {
         let found = self.find_firsts(tx).await?;
-        let is = self.sort(tx, &found).await?;
+        let is = self.sort(&found)?;
         let repeated: Vec<i64> = is
             .iter()
             .filter_map(|is| match is {
@@ -217,19 +217,23 @@ impl Group {
         let bridges: Vec<&str> = self.column(|keep| &*keep.new.event.bridge);
         let ids: Vec<Cow<'_, str>> = self.column(|keep| stored(keep.new.event.id.as_str()));
         let hashes: Vec<&[u8]> = self.column(|keep| &keep.body_hash[..]);
+        let nameless: Vec<bool> = self.column(|keep| matches!(keep.new.event.id, EventId::Body(_)));
         let (_, found) = tx
             .both(
                 "SELECT pg_advisory_xact_lock(lock) FROM unnest($1::bigint[]) AS l (lock)",
                 &[&locks],
-                "SELECT e.number, e.routed, e.received, o.number IS NOT NULL
-                 FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS w (bridge, id, body_hash, place)
+                "SELECT e.number, e.routed, e.received, o.number IS NOT NULL,
+                        CASE WHEN e.number IS NULL OR w.nameless
+                             THEN nextval(pg_get_serial_sequence('event', 'number')) END
+                 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::boolean[]) WITH ORDINALITY
+                     AS w (bridge, id, body_hash, nameless, place)
                  LEFT JOIN LATERAL (SELECT e.number, e.routed, e.received FROM event e
                      WHERE e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
                      ORDER BY e.number DESC LIMIT 1) e ON true
                  LEFT JOIN LATERAL (SELECT o.number FROM event o
                      WHERE e.number IS NULL AND o.bridge = w.bridge AND o.id = w.id LIMIT 1) o ON true
                  ORDER BY w.place",
-                &[&bridges, &ids, &hashes],
+                &[&bridges, &ids, &hashes, &nameless],
             )
             .await?;
         Ok(found)
@@ -239,8 +243,8 @@ impl Group {
         self.keeps.iter().map(of).collect()
     }
 
-    /// Says which are new, and gives those their numbers.
-    async fn sort(&self, tx: &Tx, found: &[Row]) -> Result<Vec<Is>, Failed> {
+    /// Says which are new.
+    fn sort(&self, found: &[Row]) -> Result<Vec<Is>, Failed> {
         let mut sorted = Vec::with_capacity(found.len());
         for (keep, row) in self.keeps.iter().zip(found) {
             let event = &keep.new.event;
@@ -271,42 +275,21 @@ impl Group {
                 );
             }
             sorted.push(match first {
-                None => None,
+                // A number was drawn for each that may be new.
+                None => Is::New {
+                    number: get(row, 4)?,
+                },
                 // No route took the first one, and one does now: nothing was said yet, so this is no repetition. It is
                 // what people hope for who mend a route and press "redeliver".
-                Some(first) if !first.routed && keep.new.routed => Some(Is::Routed {
+                Some(first) if !first.routed && keep.new.routed => Is::Routed {
                     number: first.number,
-                }),
-                Some(first) => Some(Is::Repeat {
+                },
+                Some(first) => Is::Repeat {
                     number: first.number,
-                }),
-            });
-        }
-        let new = sorted.iter().filter(|is| is.is_none()).count();
-        let mut numbers = match new {
-            0 => Vec::new(),
-            new => {
-                tx.query(
-                    "SELECT nextval(pg_get_serial_sequence('event', 'number')) FROM generate_series(1, $1::bigint)",
-                    &[&signed(new as u64)],
-                )
-                .await?
-            }
-        }
-        .into_iter();
-        let mut all = Vec::with_capacity(sorted.len());
-        for is in sorted {
-            all.push(match is {
-                Some(is) => is,
-                None => match numbers.next() {
-                    Some(row) => Is::New {
-                        number: get(&row, 0)?,
-                    },
-                    None => return Err(Failed::Unreadable("a number is missing".to_owned())),
                 },
             });
         }
-        Ok(all)
+        Ok(sorted)
     }
 
     /// How many places are wanted in which lane.

@@ -39,9 +39,10 @@ pub(super) struct LaneRow {
 }
 
 impl LaneRow {
-    /// Whether it is in our hands since it had this epoch.
+    /// Whether nobody else has had it in hand since we did, in this epoch. We may have given it back.
     pub fn is_held(&self, terms: &Terms, epoch: u64) -> bool {
-        self.epoch == epoch && self.owner.as_ref() == Some(&terms.owner)
+        let of_others = self.owner.as_ref().is_some_and(|it| *it != terms.owner);
+        self.epoch == epoch && !of_others
     }
 }
 
@@ -213,7 +214,8 @@ pub(super) async fn take_over(tx: &Tx, terms: &Terms) -> Result<u64, Failed> {
              WHERE in_hand IS NOT NULL AND leased_until < clock_timestamp() AND owner IS DISTINCT FROM $1
              ORDER BY leased_until LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
          ), taken AS (
-             UPDATE lane l SET in_hand = NULL, due = NULL, look = $2, epoch = l.epoch + 1,
+             UPDATE lane l SET in_hand = NULL, due = NULL, epoch = l.epoch + 1,
+                               look = least(l.look, $2), look_newest = greatest(l.look_newest, $2),
                                owner = NULL, leased_until = NULL,
                                waits_for = 'the service stopped while this was being sent'
              FROM gone WHERE l.number = gone.number RETURNING gone.in_hand

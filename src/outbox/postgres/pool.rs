@@ -2,6 +2,7 @@
 //! lane knows in time that it does not any more.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use futures_util::SinkExt;
+use futures_util::future::join;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -72,16 +74,35 @@ pub(super) trait Task: Send + Sync + 'static {
 pub(super) const LOOK: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// A transaction under way.
-pub(super) struct Tx(Object);
+pub(super) struct Tx {
+    client: Object,
+    begin: &'static str,
+    begun: AtomicBool,
+}
 
 /// A parameter of a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 
 impl Tx {
+    /// Sends a statement, the first one together with the beginning: that saves a journey to the server and back. The
+    /// driver sends in the order in which it is asked, and asks for both before it waits for either.
+    async fn send<T>(
+        &self,
+        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Failed> {
+        if self.begun.swap(true, Ordering::Relaxed) {
+            return Ok(statement.await?);
+        }
+        let begin = self.client.batch_execute(self.begin);
+        let (begun, done) = join(begin, statement).await;
+        begun?;
+        Ok(done?)
+    }
+
     /// Rows.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failed> {
-        let statement = self.0.prepare_cached(sql).await?;
-        Ok(self.0.query(&statement, params).await?)
+        let statement = self.client.prepare_cached(sql).await?;
+        self.send(self.client.query(&statement, params)).await
     }
 
     /// One row or none.
@@ -91,8 +112,8 @@ impl Tx {
 
     /// How many rows were touched.
     pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failed> {
-        let statement = self.0.prepare_cached(sql).await?;
-        Ok(self.0.execute(&statement, params).await?)
+        let statement = self.client.prepare_cached(sql).await?;
+        self.send(self.client.execute(&statement, params)).await
     }
 
     /// The rows of two statements that are sent at once; the second sees what the first did.
@@ -104,19 +125,20 @@ impl Tx {
         of_second: &[Param<'_>],
     ) -> Result<(Vec<Row>, Vec<Row>), Failed> {
         let (one, two) = (
-            self.0.prepare_cached(first).await?,
-            self.0.prepare_cached(second).await?,
+            self.client.prepare_cached(first).await?,
+            self.client.prepare_cached(second).await?,
         );
-        // The driver sends in the order in which it is asked, and asks for both before it waits for either.
-        let (one, two) =
-            futures_util::future::join(self.0.query(&one, of_first), self.0.query(&two, of_second))
-                .await;
+        let both = join(
+            self.client.query(&one, of_first),
+            self.client.query(&two, of_second),
+        );
+        let (one, two) = self.send(async { Ok(both.await) }).await?;
         Ok((one?, two?))
     }
 
     /// Rows in the format of COPY.
     pub async fn copy(&self, sql: &str, text: String) -> Result<(), Failed> {
-        let sink = self.0.copy_in(sql).await?;
+        let sink = self.client.copy_in(sql).await?;
         let mut sink = std::pin::pin!(sink);
         sink.send(Bytes::from(text)).await?;
         sink.finish().await?;
@@ -125,7 +147,7 @@ impl Tx {
 
     /// Statements without parameters.
     pub async fn run(&self, sql: &str) -> Result<(), Failed> {
-        Ok(self.0.batch_execute(sql).await?)
+        self.send(self.client.batch_execute(sql)).await
     }
 }
 
@@ -187,10 +209,13 @@ impl Connections {
 
     async fn try_to<T: Task>(&self, task: &T) -> Result<T::Gives, (Failed, Reached)> {
         let client = self.pool.get().await;
-        let tx = Tx(client.map_err(|error| (no_connection(error), Reached::Nothing))?);
+        let tx = Tx {
+            client: client.map_err(|error| (no_connection(error), Reached::Nothing))?,
+            begin: T::BEGIN,
+            begun: AtomicBool::new(false),
+        };
         let mut reached = Reached::Work;
         let work = async {
-            tx.run(T::BEGIN).await?;
             let gives = task.apply(&tx).await?;
             reached = Reached::Commit;
             tx.run("COMMIT").await?;
@@ -201,7 +226,7 @@ impl Connections {
             Ok(gives) => Ok(gives),
             Err(error) => {
                 // The server undoes what a closed connection left open; nothing else is as sure.
-                drop(Object::take(tx.0));
+                drop(Object::take(tx.client));
                 Err((error, reached))
             }
         }

@@ -96,7 +96,7 @@ enum Folding {
     None,
     /// A head that speaks for what came too late.
     Ready(Folded),
-    /// More has come too late than is folded at once, or the new head has to wait.
+    /// More has come too late than is folded at once, or the new head does not fit into the window.
     NotYet,
 }
 
@@ -104,18 +104,21 @@ enum Folding {
 fn fold(turn: &Turn<'_>, lane: i64, now: Timestamp) -> rusqlite::Result<Folding> {
     // Without a line nothing is folded: nothing goes silently.
     let mut front = turn.db.prepare_cached(
-        "SELECT number, iif(folded IS NULL, NULL, expires), folds FROM delivery INDEXED BY delivery_open
+        "SELECT number, iif(folded IS NULL, NULL, expires), folds, conversation FROM delivery INDEXED BY delivery_open
          WHERE lane = ?1 AND state IN ('waiting', 'sending') ORDER BY position",
     )?;
     let mut late: Vec<(i64, Waiting)> = Vec::new();
     let mut rows = front.query([lane])?;
     let mut more = false;
+    let mut to: Option<String> = None;
     while let Some(row) = rows.next()? {
         let waiting = Waiting {
             expires: row.get::<_, Option<i64>>(1)?.map(moment),
             folds: count(row.get(2)?),
         };
-        if lane::fold([waiting], now).0 == 0 {
+        // A person's chat does not speak for what should have come as a notice.
+        let elsewhere = to.get_or_insert(row.get(3)?) != row.get_ref(3)?.as_str()?;
+        if elsewhere || lane::fold([waiting], now).0 == 0 {
             break;
         }
         if late.len() == FOLDED_AT_ONCE {
@@ -139,10 +142,14 @@ fn fold(turn: &Turn<'_>, lane: i64, now: Timestamp) -> rusqlite::Result<Folding>
     let line = turn
         .db
         .prepare_cached(
-            "UPDATE delivery SET folds = ?2 WHERE number = ?1 RETURNING coalesce(folded, '')",
+            "UPDATE delivery SET folds = ?2, due = min(due, ?3) WHERE number = ?1 RETURNING coalesce(folded, '')",
         )?
         .query_row(
-            params![speaker, i64::try_from(many).unwrap_or(i64::MAX)],
+            params![
+                speaker,
+                i64::try_from(many).unwrap_or(i64::MAX),
+                micros(now)
+            ],
             |row| row.get(0),
         )?;
     let waits = lanes::set_due(turn, lane)?.is_none_or(|due| due > now);

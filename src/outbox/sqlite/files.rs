@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{OpenError, WhyNot};
+use super::{OpenError, WhyNot, schema};
 
 /// Only the owner reads and writes: bodies of webhooks are nobody else's business. SQLite gives its own files (`-wal`,
 /// `-shm`) the same mode.
@@ -24,9 +24,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// How long a statement waits for another program that has the file locked (`sqlite3`, a backup).
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The log is copied into the database when it holds so many pages (4 KiB each): 64 MiB. The writer stands still
-/// meanwhile, longer for a longer log but so much more rarely that fewer than one caller in a hundred meets it.
-const CHECKPOINT_PAGES: i64 = 16_384;
+/// Without a thread for it, the log is copied into the database at a commit when it holds so many pages (4 KiB each).
+const COPIED_AT_COMMIT: i64 = 16_384;
 
 /// A log that grew beyond this (one large group does it) is cut back to it after it was copied.
 const LOG_BYTES: i64 = 64 << 20;
@@ -95,8 +94,17 @@ fn lock_path(file: &Path) -> PathBuf {
     name.into()
 }
 
+/// Who copies the log into the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// Somebody else, see `log`.
+    Apart,
+    /// Whoever commits.
+    AtCommit,
+}
+
 /// Opens the connection that writes, and makes the file if there is none.
-pub(super) fn open_writer(file: &Path) -> Result<Connection, WhyNot> {
+pub(super) fn open_writer(file: &Path, copies: Copies) -> Result<Connection, WhyNot> {
     let sqlite = rusqlite::version_number();
     if sqlite < OLDEST_SQLITE {
         return Err(WhyNot::OldSqlite(rusqlite::version()));
@@ -110,9 +118,8 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, WhyNot> {
         .open(file)
         .map_err(|error| WhyNot::Unusable(format!("cannot open or make the file: {error}")))?;
 
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(file, flags)?;
-    db.busy_timeout(BUSY)?;
+    let db = open(file)?;
+    schema::is_current(&db)?; // before anything is changed: it may be another program's
     db.pragma_update(None, "auto_vacuum", "incremental")?; // only while the file is empty; before it becomes one with a log
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
@@ -120,16 +127,39 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, WhyNot> {
             "its file system does not allow a write-ahead log (journal mode `{mode}`)"
         )));
     }
-    db.pragma_update(None, "synchronous", "full")?; // a commit is on disk before it returns
-    db.pragma_update(None, "fullfsync", true)?; // on macOS fsync alone does not reach the disk
-    db.pragma_update(None, "checkpoint_fullfsync", true)?;
+    sync_fully(&db)?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "temp_store", "memory")?;
     db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     db.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
-    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    db.set_prepared_statement_cache_capacity(64);
+    let copied_at = match copies {
+        Copies::Apart => 0,
+        Copies::AtCommit => COPIED_AT_COMMIT,
+    };
+    db.pragma_update(None, "wal_autocheckpoint", copied_at)?;
+    db.set_prepared_statement_cache_capacity(128);
     Ok(db)
+}
+
+/// Opens the connection that copies the log of a file that [`open_writer`] has opened.
+pub(super) fn open_copier(file: &Path) -> Result<Connection, WhyNot> {
+    let db = open(file)?;
+    sync_fully(&db)?;
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(db)
+}
+
+fn open(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.busy_timeout(BUSY)?;
+    Ok(db)
+}
+
+fn sync_fully(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "synchronous", "full")?; // a commit is on disk before it returns
+    db.pragma_update(None, "fullfsync", true)?; // on macOS fsync alone does not reach the disk
+    db.pragma_update(None, "checkpoint_fullfsync", true)
 }
 
 /// Opens a connection that only reads, of a file that [`open_writer`] has opened.

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params_from_iter};
 
-use super::files::{self, Lock};
+use super::files::{self, Copies, Lock};
 use super::rows::count;
 use super::task::Turn;
 use super::{OpenError, WhyNot, lanes, schema};
@@ -37,7 +37,7 @@ impl Leaving {
                 return Err(WhyNot::NotThere);
             }
             let lock = Lock::take(file)?;
-            let mut db = files::open_writer(file)?;
+            let mut db = files::open_writer(file, Copies::AtCommit)?;
             schema::migrate(&mut db)?;
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             lanes::recover(&Turn {

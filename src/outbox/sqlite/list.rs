@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::read::{self, DELIVERY, EVENT};
 use super::rows::{count, micros, moment};
@@ -16,6 +16,9 @@ use crate::outbox::{DeliveryRecord, EventRecord, Filter, LaneRecord, Page};
 
 /// A clock that was set back by less than this hides nothing from `since` and `until`: numbers follow the clock but for its steps.
 const CLOCK_STEPS: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Up to so many deliveries are read first to find their events.
+const A_FEW: u64 = 20_000;
 
 /// A query that grows by conditions.
 #[derive(Default)]
@@ -27,33 +30,27 @@ struct Conditions {
 impl Conditions {
     /// Adds `left = ?` for one value, or for any of several.
     fn is(&mut self, left: &str, any: &[Value]) {
-        self.text.push_str(if self.text.is_empty() {
-            " WHERE "
-        } else {
-            " AND "
-        });
+        let marks = vec!["?"; any.len()].join(", ");
         match any {
-            [one] => {
-                self.text.push_str(&format!("{left} = ?"));
-                self.values.push(one.clone());
-            }
-            _ => {
-                let marks = vec!["?"; any.len()].join(", ");
-                self.text.push_str(&format!("{left} IN ({marks})"));
-                self.values.extend(any.iter().cloned());
-            }
+            [_] => self.plain(&format!("{left} = ?")),
+            _ => self.plain(&format!("{left} IN ({marks})")),
         }
+        self.values.extend(any.iter().cloned());
     }
 
     /// Adds a condition with one value.
     fn that(&mut self, condition: &str, value: impl Into<Value>) {
-        self.text.push_str(if self.text.is_empty() {
-            " WHERE "
-        } else {
-            " AND "
+        self.plain(condition);
+        self.values.push(value.into());
+    }
+
+    /// Adds a condition.
+    fn plain(&mut self, condition: &str) {
+        self.text.push_str(match self.text.is_empty() {
+            true => " WHERE ",
+            false => " AND ",
         });
         self.text.push_str(condition);
-        self.values.push(value.into());
     }
 }
 
@@ -70,27 +67,54 @@ fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Value> {
         .collect()
 }
 
-/// The kinds that a filter means, of those that `table` holds: the index is read once for each kind, not for each row.
+/// The kinds that a filter means, of those that `table` holds.
 fn list_kinds(db: &Connection, table: &str, kind: &str) -> rusqlite::Result<Vec<Value>> {
-    let Some(begins) = kind.strip_suffix('*') else {
-        return Ok(texts([kind]));
-    };
-    let mut next = db.prepare_cached(&format!(
-        "SELECT kind FROM {table} WHERE kind >= ?1 AND kind > ?2 ORDER BY kind LIMIT 1"
-    ))?;
-    let mut kinds = Vec::new();
-    let mut last = String::new();
-    loop {
-        let mut rows = next.query([begins, &last])?;
-        match rows.next()? {
-            Some(row) => last = row.get(0)?,
-            None => return Ok(kinds),
-        }
-        if !last.starts_with(begins) {
-            return Ok(kinds);
-        }
-        kinds.push(Value::Text(last.clone()));
+    match kind.strip_suffix('*') {
+        None => Ok(texts([kind])),
+        Some(begins) => Ok(texts(
+            list_words(db, table, "kind", begins)?
+                .iter()
+                .map(String::as_str),
+        )),
     }
+}
+
+/// The different words of a column that begin so. Its index is read once for each word, not for each row.
+fn list_words(
+    db: &Connection,
+    table: &str,
+    column: &str,
+    begins: &str,
+) -> rusqlite::Result<Vec<String>> {
+    let mut next = db.prepare_cached(&format!(
+        "SELECT {column} FROM {table} WHERE {column} >= ?1 AND {column} > ?2 ORDER BY {column} LIMIT 1"
+    ))?;
+    let mut words: Vec<String> = Vec::new();
+    loop {
+        let last = words.last().map_or("", String::as_str);
+        let word: Option<String> = next
+            .query_row([begins, last], |row| row.get(0))
+            .optional()?;
+        match word {
+            Some(word) if word.starts_with(begins) => words.push(word),
+            _ => return Ok(words),
+        }
+    }
+}
+
+/// The numbers of the events that their senders gave this id.
+fn find_events(db: &Connection, id: &str) -> rusqlite::Result<Vec<Value>> {
+    let mut of_bridge = db.prepare_cached(
+        "SELECT number FROM event INDEXED BY event_identity WHERE bridge = ?1 AND id = ?2",
+    )?;
+    let mut numbers = Vec::new();
+    for bridge in list_words(db, "event", "bridge", "")? {
+        let mut rows = of_bridge.query([bridge.as_str(), id])?;
+        while let Some(row) = rows.next()? {
+            numbers.push(Value::Integer(row.get(0)?));
+        }
+    }
+    Ok(numbers)
 }
 
 /// The number from which on rows were kept at or after `at`, found by halving: numbers follow the clock.
@@ -127,6 +151,8 @@ struct List<'a> {
     short: &'static str,
     page: Page,
     conditions: Conditions,
+    /// `select` names its index already.
+    has_index: bool,
 }
 
 impl List<'_> {
@@ -151,18 +177,13 @@ impl List<'_> {
         Ok(())
     }
 
-    /// The page: the rows that fit, by their numbers.
-    fn rows<T>(
-        mut self,
-        mut narrow: Vec<Narrow>,
-        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-        number: impl Fn(&T) -> i64,
-    ) -> rusqlite::Result<Vec<T>> {
+    /// The walks along an index that give the page together.
+    fn walks(mut self, mut narrow: Vec<Narrow>) -> Vec<(String, Vec<Value>)> {
         let short = self.short;
         if narrow.iter().any(|one| one.values.is_empty()) {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let walks = match narrow.is_empty() {
+        let walks = match narrow.is_empty() || self.has_index {
             true => vec![None],
             false => {
                 let first = narrow.remove(0);
@@ -185,33 +206,49 @@ impl List<'_> {
                 .that(&format!("{short}.number {beyond} ?"), after);
         }
         let most = i64::try_from(self.page.most).unwrap_or(i64::MAX);
-        let mut found = Vec::new();
-        for walk in walks {
-            let mut conditions = Conditions {
-                text: self.conditions.text.clone(),
-                values: self.conditions.values.clone(),
-            };
-            if let Some((column, value)) = walk {
-                conditions.is(column, &[value]);
-            }
-            conditions.values.push(Value::Integer(most));
-            let sql = format!(
-                "{}{} ORDER BY {short}.number {order} LIMIT ?",
-                self.select, conditions.text
-            );
-            let mut statement = self.db.prepare(&sql)?;
-            let mut rows = statement.query(params_from_iter(&conditions.values))?;
-            while let Some(row) = rows.next()? {
-                found.push(read(row)?);
-            }
-        }
-        found.sort_by_key(|one| match self.page.oldest_first {
-            true => number(one),
-            false => -number(one),
-        });
-        found.truncate(self.page.most);
-        Ok(found)
+        walks
+            .into_iter()
+            .map(|walk| {
+                let mut conditions = Conditions {
+                    text: self.conditions.text.clone(),
+                    values: self.conditions.values.clone(),
+                };
+                if let Some((column, value)) = walk {
+                    conditions.is(column, &[value]);
+                }
+                conditions.values.push(Value::Integer(most));
+                let sql = format!(
+                    "{}{} ORDER BY {short}.number {order} LIMIT ?",
+                    self.select, conditions.text
+                );
+                (sql, conditions.values)
+            })
+            .collect()
     }
+}
+
+/// Reads the page that walks give together.
+fn read_page<T>(
+    db: &Connection,
+    walks: Vec<(String, Vec<Value>)>,
+    page: Page,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    number: impl Fn(&T) -> i64,
+) -> rusqlite::Result<Vec<T>> {
+    let mut found = Vec::new();
+    for (sql, values) in walks {
+        let mut statement = db.prepare(&sql)?;
+        let mut rows = statement.query(params_from_iter(&values))?;
+        while let Some(row) = rows.next()? {
+            found.push(read(row)?);
+        }
+    }
+    found.sort_by_key(|one| match page.oldest_first {
+        true => number(one),
+        false => -number(one),
+    });
+    found.truncate(page.most);
+    Ok(found)
 }
 
 /// Deliveries that fit, without messages and attempts.
@@ -220,6 +257,19 @@ pub(super) fn list_deliveries(
     filter: &Filter,
     page: Page,
 ) -> rusqlite::Result<Vec<DeliveryRecord>> {
+    let walks = deliveries(db, filter, page)?;
+    let mut found = read_page(db, walks, page, read::delivery, |one| one.number)?;
+    for one in &mut found {
+        one.receipt = read::latest_receipt(db, one.number)?;
+    }
+    Ok(found)
+}
+
+fn deliveries(
+    db: &Connection,
+    filter: &Filter,
+    page: Page,
+) -> rusqlite::Result<Vec<(String, Vec<Value>)>> {
     let mut list = List {
         db,
         select: format!("SELECT {DELIVERY} FROM delivery d JOIN event e ON e.number = d.event"),
@@ -227,16 +277,13 @@ pub(super) fn list_deliveries(
         short: "d",
         page,
         conditions: Conditions::default(),
+        has_index: false,
     };
     let mut narrow = Vec::new();
     if let Some(event) = &filter.event {
-        let numbers = db
-            .prepare_cached("SELECT number FROM event WHERE id = ?1")?
-            .query_map([event], |row| row.get::<_, i64>(0).map(Value::Integer))?
-            .collect::<rusqlite::Result<_>>()?;
         narrow.push(Narrow {
             column: "d.event",
-            values: numbers,
+            values: find_events(db, event)?,
         });
     }
     if !filter.states.is_empty() {
@@ -271,11 +318,7 @@ pub(super) fn list_deliveries(
         return Ok(Vec::new()); // what no route took has no deliveries
     }
     list.kept(filter.since, filter.until)?;
-    let mut found = list.rows(narrow, read::delivery, |one| one.number)?;
-    for one in &mut found {
-        one.receipt = read::latest_receipt(db, one.number)?;
-    }
-    Ok(found)
+    Ok(list.walks(narrow))
 }
 
 /// Events that fit, without their bodies.
@@ -284,6 +327,20 @@ pub(super) fn list_events(
     filter: &Filter,
     page: Page,
 ) -> rusqlite::Result<Vec<EventRecord>> {
+    let walks = events(db, filter, page)?;
+    let read = |row: &Row<'_>| read::event(row, Vec::new());
+    let mut found = read_page(db, walks, page, read, |one| one.number)?;
+    for one in &mut found {
+        one.became = read::became(db, one.number)?;
+    }
+    Ok(found)
+}
+
+fn events(
+    db: &Connection,
+    filter: &Filter,
+    page: Page,
+) -> rusqlite::Result<Vec<(String, Vec<Value>)>> {
     let mut list = List {
         db,
         select: format!("SELECT {EVENT} FROM event e"),
@@ -291,19 +348,21 @@ pub(super) fn list_events(
         short: "e",
         page,
         conditions: Conditions::default(),
+        has_index: false,
     };
     let mut narrow = Vec::new();
     if let Some(id) = &filter.event {
         narrow.push(Narrow {
-            column: "e.id",
-            values: texts([id.as_str()]),
+            column: "e.number",
+            values: find_events(db, id)?,
         });
     }
     if filter.unrouted {
-        narrow.push(Narrow {
-            column: "e.routed",
-            values: vec![Value::Integer(0)],
-        });
+        list.conditions.plain("e.routed = 0");
+        if filter.event.is_none() {
+            list.select.push_str(" INDEXED BY event_unrouted");
+            list.has_index = true;
+        }
     }
     if let Some(kind) = &filter.kind {
         narrow.push(Narrow {
@@ -319,22 +378,20 @@ pub(super) fn list_events(
     }
     list.kept(filter.since, filter.until)?;
     if filter.destination.is_some() || !filter.states.is_empty() {
-        list.have_deliveries(filter);
+        list.have_deliveries(filter)?;
     }
-    let mut found = list.rows(narrow, |row| read::event(row, Vec::new()), |one| one.number)?;
-    for one in &mut found {
-        one.became = read::became(db, one.number)?;
-    }
-    Ok(found)
+    Ok(list.walks(narrow))
 }
 
 impl List<'_> {
-    /// Adds the condition of events that one of their deliveries fits.
-    fn have_deliveries(&mut self, filter: &Filter) {
+    /// Adds the condition of events that one of their deliveries fits: asked of each event on the way, or, where few
+    /// deliveries are in these states, of those.
+    fn have_deliveries(&mut self, filter: &Filter) -> rusqlite::Result<()> {
+        let states = texts(filter.states.iter().map(|state| state.word()));
+        let few = !states.is_empty() && count_in(self.db, filter)? <= A_FEW;
         let mut fits = Conditions::default();
-        if !filter.states.is_empty() {
-            let states = filter.states.iter().map(|state| state.word());
-            fits.is("+d.state", &texts(states));
+        if !states.is_empty() {
+            fits.is(if few { "d.state" } else { "+d.state" }, &states);
         }
         if let Some(to) = &filter.destination {
             let column = match to.contains(":#") {
@@ -343,19 +400,29 @@ impl List<'_> {
             };
             fits.is(column, &texts([to.as_str()]));
         }
-        let condition = format!(
-            "EXISTS (SELECT 1 FROM delivery d{} AND d.event = e.number)",
-            fits.text
-        );
-        let joint = if self.conditions.text.is_empty() {
-            " WHERE "
-        } else {
-            " AND "
-        };
-        self.conditions.text.push_str(joint);
-        self.conditions.text.push_str(&condition);
+        self.conditions.plain(&match few {
+            true => format!(
+                "e.number IN (SELECT d.event FROM delivery d INDEXED BY delivery_state{})",
+                fits.text
+            ),
+            false => format!(
+                "EXISTS (SELECT 1 FROM delivery d INDEXED BY delivery_event{} AND d.event = e.number)",
+                fits.text
+            ),
+        });
         self.conditions.values.extend(fits.values);
+        Ok(())
     }
+}
+
+/// How many deliveries are in the states of a filter.
+fn count_in(db: &Connection, filter: &Filter) -> rusqlite::Result<u64> {
+    let mut many = db.prepare_cached("SELECT many FROM tally WHERE what = ?1")?;
+    let states: BTreeSet<_> = filter.states.iter().map(|state| state.word()).collect();
+    states
+        .into_iter()
+        .map(|state| many.query_row([state], |row| Ok(count(row.get(0)?))))
+        .sum()
 }
 
 /// One lane, or all in which something waits, is unsettled, stopped or held.
@@ -427,4 +494,151 @@ fn lane_record(row: &Row<'_>) -> rusqlite::Result<LaneRecord> {
         held,
         owner: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DeliveryState;
+    use crate::outbox::sqlite::schema;
+
+    /// What SQLite says about each walk.
+    fn plans(db: &Connection, walks: Vec<(String, Vec<Value>)>) -> Vec<String> {
+        walks
+            .into_iter()
+            .map(|(sql, values)| {
+                let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+                let lines =
+                    plan.query_map(params_from_iter(&values), |row| row.get::<_, String>(3));
+                lines
+                    .unwrap()
+                    .map(Result::unwrap)
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            })
+            .collect()
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn no_list_reads_more_than_its_index_needs() {
+        let mut db = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO event (bridge, id, id_is, body_hash, kind, happened, received, kept, routed, title, actor, link,
+                                severity, subject, header, query)
+                 VALUES ('b', 'i', 'sender', x'00', 'k', 0, 0, 0, 0, '', '', '', 'info', '', '{}', '{}')",
+        )
+        .unwrap();
+        let any = Filter::default;
+        let since = Some(Timestamp::UNIX_EPOCH);
+        let page = Page {
+            after: Some(1000),
+            most: 100,
+            oldest_first: false,
+        };
+        let narrow = Filter {
+            bridge: some("b"),
+            kind: some("k"),
+            destination: some("group:ops"),
+            states: vec![DeliveryState::Dead, DeliveryState::Refused],
+            since,
+            ..any()
+        };
+        for (filter, by) in [
+            (any(), "SEARCH d USING INTEGER PRIMARY KEY"),
+            (
+                Filter { since, ..any() },
+                "SEARCH d USING INTEGER PRIMARY KEY",
+            ),
+            (
+                Filter {
+                    event: some("i"),
+                    ..any()
+                },
+                "SEARCH d USING INDEX delivery_event",
+            ),
+            (
+                Filter {
+                    bridge: some("b"),
+                    ..any()
+                },
+                "SEARCH d USING INDEX delivery_bridge",
+            ),
+            (
+                Filter {
+                    kind: some("k"),
+                    ..any()
+                },
+                "SEARCH d USING INDEX delivery_kind",
+            ),
+            (
+                Filter {
+                    destination: some("group:ops"),
+                    ..any()
+                },
+                "SEARCH d USING INDEX delivery_destination",
+            ),
+            (
+                Filter {
+                    destination: some("group:#1"),
+                    ..any()
+                },
+                "SEARCH d USING INDEX delivery_conversation",
+            ),
+            (narrow, "SEARCH d USING INDEX delivery_state"),
+        ] {
+            let plans = plans(&db, deliveries(&db, &filter, page).unwrap());
+            assert!(!plans.is_empty());
+            for plan in plans {
+                assert!(plan.starts_with(by), "{filter:?}: {plan}");
+                assert!(!plan.contains("SCAN") && !plan.contains("TEMP"), "{plan}");
+            }
+        }
+        for (filter, by) in [
+            (any(), "SEARCH e USING INTEGER PRIMARY KEY"),
+            (
+                Filter { since, ..any() },
+                "SEARCH e USING INTEGER PRIMARY KEY",
+            ),
+            (
+                Filter {
+                    event: some("i"),
+                    ..any()
+                },
+                "SEARCH e USING INTEGER PRIMARY KEY",
+            ),
+            (
+                Filter {
+                    bridge: some("b"),
+                    ..any()
+                },
+                "SEARCH e USING INDEX event_bridge",
+            ),
+            (
+                Filter {
+                    kind: some("k*"),
+                    ..any()
+                },
+                "SEARCH e USING INDEX event_kind",
+            ),
+            (
+                Filter {
+                    unrouted: true,
+                    ..any()
+                },
+                "SEARCH e USING INDEX event_unrouted",
+            ),
+        ] {
+            let plans = plans(&db, events(&db, &filter, page).unwrap());
+            assert!(!plans.is_empty());
+            for plan in plans {
+                assert!(plan.starts_with(by), "{filter:?}: {plan}");
+                assert!(!plan.contains("SCAN") && !plan.contains("TEMP"), "{plan}");
+            }
+        }
+    }
 }

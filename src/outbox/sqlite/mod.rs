@@ -11,6 +11,7 @@ mod keep;
 mod lanes;
 mod leaving;
 mod list;
+mod log;
 mod prune;
 mod read;
 mod room;
@@ -28,9 +29,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 
 use self::claim::Take;
 use self::desk::{Append, Changes, Holding, RenderedNow};
-use self::files::Lock;
+use self::files::{Copies, Lock};
 use self::keep::Keep;
 pub use self::leaving::Leaving;
+use self::log::Log;
 use self::prune::Pruning;
 use self::room::Room;
 use self::settle::{Looking, Settle};
@@ -189,7 +191,7 @@ impl SqliteOutbox {
             if !file.exists() {
                 return Err(WhyNot::NotThere);
             }
-            let mut db = files::open_writer(file)?;
+            let mut db = files::open_writer(file, Copies::AtCommit)?;
             if !schema::is_current(&db)? {
                 let _lock = Lock::take(file).map_err(|why| match why {
                     WhyNot::InUse { .. } => WhyNot::Older,
@@ -206,7 +208,7 @@ impl SqliteOutbox {
 
     fn open_locked(file: &Path, options: Options, clock: Clock) -> Result<SqliteOutbox, WhyNot> {
         let lock = Lock::take(file)?;
-        let mut db = files::open_writer(file)?;
+        let mut db = files::open_writer(file, Copies::Apart)?;
         schema::migrate(&mut db)?;
         leaving::refuse_moved(&db)?;
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -231,7 +233,7 @@ impl SqliteOutbox {
     /// Starts the writer.
     fn start(
         file: &Path,
-        db: Connection,
+        mut db: Connection,
         lock: Option<Lock>,
         epoch: u64,
         options: Options,
@@ -245,8 +247,20 @@ impl SqliteOutbox {
         let (orders, queue) = mpsc::channel(options.queue.max(1));
         let (standing, watched) = watch::channel(Standing::Open);
         let bell = Arc::new(Notify::new());
+        let log = match lock {
+            None => None,
+            Some(_) => {
+                let nudge = orders.downgrade();
+                Some(Log::start(file, &mut db, move || {
+                    if let Some(orders) = nudge.upgrade() {
+                        let _busy_anyhow = orders.try_send(Order::Nudge);
+                    }
+                })?)
+            }
+        };
         let writer = Writer {
             db,
+            log,
             file: file.to_owned(),
             orders: queue,
             standing,

@@ -202,10 +202,13 @@ fn give_back(db: &Connection) -> rusqlite::Result<bool> {
     if too_many == 0 {
         return Ok(false);
     }
-    db.execute_batch(&format!(
+    // One step gives back one page.
+    let mut vacuum = db.prepare(&format!(
         "PRAGMA incremental_vacuum({})",
         too_many.min(GIVEN_BACK)
     ))?;
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
     // A file that was made without auto-vacuum keeps its pages, for what comes next.
     let left = Size::of(db)?.free;
     Ok(left < size.free && left > kept)

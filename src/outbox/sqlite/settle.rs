@@ -52,28 +52,32 @@ impl Looking {
         most: usize,
         now: Timestamp,
     ) -> rusqlite::Result<(Vec<Look>, Ends)> {
-        // Held while the snapshot begins: a lane that was settled and let go before this is read as it is since.
-        let mut looking = self.lanes();
         let mut ends = Ends {
             looking: self.clone(),
             lanes: Vec::new(),
         };
+        let mut taken = Vec::new();
+        {
+            // Held while the snapshot begins: a lane that was settled and let go before this is read as it is since.
+            let mut looking = self.lanes();
+            let due = find_due(db, looking.len().saturating_add(most), now)?;
+            let free = due
+                .into_iter()
+                .filter(|(_, look)| !looking.contains_key(&look.lane));
+            taken.extend(free.take(most));
+            for (_, look) in &taken {
+                ends.lanes.push(look.lane.clone());
+            }
+            looking.extend(ends.lanes.iter().map(|lane| (lane.clone(), now)));
+        }
         let mut looks = Vec::new();
-        for (number, mut look) in find_due(db, looking.len().saturating_add(most), now)? {
-            if looks.len() == most {
-                break;
-            }
-            if looking.contains_key(&look.lane) {
-                continue;
-            }
+        for (number, mut look) in taken {
             look.epoch = epoch;
             look.more_waits = more_waits(db, number)?;
             look.cursors = find_cursors(db, number)?;
             look.unsettled = list_unsettled(db, number)?;
-            ends.lanes.push(look.lane.clone());
             looks.push(look);
         }
-        looking.extend(ends.lanes.iter().map(|lane| (lane.clone(), now)));
         Ok((looks, ends))
     }
 }
@@ -119,10 +123,10 @@ fn find_due(db: &Connection, most: usize, now: Timestamp) -> rusqlite::Result<Ve
 }
 
 fn more_waits(db: &Connection, lane: i64) -> rusqlite::Result<bool> {
-    // Only the front may be unclear, so this reads two rows at most.
+    // Only the front may be in hand or unclear, so this reads two rows at most.
     db.prepare_cached(
         "SELECT 1 FROM delivery INDEXED BY delivery_open
-         WHERE lane = ?1 AND state IN ('waiting', 'sending') AND unsettled_since IS NULL LIMIT 1",
+         WHERE lane = ?1 AND state IN ('waiting', 'sending') AND +state = 'waiting' LIMIT 1",
     )?
     .exists([lane])
 }

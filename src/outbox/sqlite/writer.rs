@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::files::Lock;
+use super::log::Log;
 use super::room::Room;
 use super::task::{Turn, Work};
 use crate::model::Clock;
@@ -23,6 +24,8 @@ const GROUP_BYTES: usize = 4 << 20;
 pub(super) enum Order {
     /// Something to write.
     Work(Box<dyn Work>),
+    /// Look after the log.
+    Nudge,
     /// Commit what stands before this, close the file, and say so.
     Close(oneshot::Sender<()>),
 }
@@ -40,6 +43,8 @@ pub(super) enum Standing {
 
 /// The writer, before its thread runs.
 pub(super) struct Writer {
+    /// `None`: the log is copied at commits.
+    pub log: Option<Log>,
     pub db: Connection,
     pub file: PathBuf,
     pub orders: mpsc::Receiver<Order>,
@@ -66,12 +71,23 @@ impl Writer {
             };
             let group;
             (group, closing) = self.gather(first);
-            if let Err(Fatal(error)) = self.write(group) {
+            if let Err(Fatal(error)) = self.write(group).and_then(|()| self.care_for_log()) {
                 self.fail(&error);
                 return;
             }
         }
         self.close(closing);
+    }
+
+    fn care_for_log(&mut self) -> Result<(), Fatal> {
+        match self.log.as_mut().map(|log| log.care(&self.db)) {
+            Some(Err(error)) if is_fatal(&error) => Err(Fatal(error)),
+            Some(Err(error)) => {
+                tracing::warn!(error = %error, "the outbox's log was not copied; it is tried again");
+                Ok(())
+            }
+            Some(Ok(())) | None => Ok(()),
+        }
     }
 
     /// What queued up since the last commit, as far as it fits into one group.
@@ -82,6 +98,7 @@ impl Writer {
         while let Some(order) = next {
             match order {
                 Order::Close(done) => return (group, Some(done)),
+                Order::Nudge => {}
                 Order::Work(work) => {
                     bytes += work.bytes();
                     group.push(work);
@@ -197,10 +214,12 @@ impl Writer {
     fn close(mut self, closing: Option<oneshot::Sender<()>>) {
         let _nobody_listens = self.standing.send(Standing::Closed);
         self.orders.close();
+        drop(self.log.take()); // the last connection to close empties the log: let that be the writer
         let mut waiting: Vec<_> = closing.into_iter().collect();
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Work(work) => work.refuse(OutboxError::Closed),
+                Order::Nudge => {}
                 Order::Close(done) => waiting.push(done),
             }
         }
@@ -285,12 +304,13 @@ mod tests {
         fn new() -> Bench {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("outbox.db");
-            let db = files::open_writer(&file).unwrap();
+            let db = files::open_writer(&file, files::Copies::AtCommit).unwrap();
             db.execute_batch("CREATE TABLE line (text)").unwrap();
             let (orders, queue) = mpsc::channel(ORDERS);
             let (standing, watched) = watch::channel(Standing::Open);
             let (clock, _lever) = Clock::lever(Timestamp::UNIX_EPOCH);
             let writer = Writer {
+                log: None,
                 db,
                 orders: queue,
                 standing,

@@ -110,6 +110,61 @@ pub async fn a_line_that_was_not_taken_speaks_for_more_the_next_time(engine: &mu
     assert!(claim_all(&*outbox, &clock).await.is_empty());
 }
 
+pub async fn a_line_does_not_wait_because_the_last_it_speaks_for_would(engine: &mut dyn Engine) {
+    let (clock, lever) = clock();
+    let outbox = engine.open(&clock);
+    // The first one is lost at OpenIM and comes back in front of the second, which waits for a retry.
+    keep_briefly(&*outbox, "one", &clock).await;
+    let one = claim_all(&*outbox, &clock).await.remove(0);
+    queue(&*outbox, &one, &clock).await;
+    keep_briefly(&*outbox, "two", &clock).await;
+    let two = claim_all(&*outbox, &clock).await.remove(0);
+    let again = Decision::Again {
+        at: clock.now() + MINUTE * 60,
+    };
+    let ended = record(&two, &clock, again);
+    outbox.record(ended).await.unwrap();
+    lever.advance(MINUTE);
+    let look = look(&*outbox, &clock).await;
+    settle(&*outbox, &look, &clock, &[Fate::Dropped]).await;
+
+    let claims = claim_all(&*outbox, &clock).await;
+
+    assert_eq!(texts(&claims), ["two"]);
+    assert_eq!(claims[0].folded, folded(2));
+}
+
+pub async fn a_persons_chat_and_the_notices_to_that_person_are_folded_apart(
+    engine: &mut dyn Engine,
+) {
+    let (clock, lever) = clock();
+    let outbox = engine.open(&clock);
+    for to in ["person:#u", "person:#u", "notice:#u"] {
+        let mut one = delivery(to, to, &clock);
+        one.expires = Some(Expires {
+            at: clock.now() + MINUTE,
+            folded: LINE.into(),
+        });
+        let name = one.id.to_string();
+        let kept = outbox.keep(new(event(&name, "", &clock), vec![one]));
+        kept.await.unwrap();
+    }
+    lever.advance(MINUTE);
+
+    let chat = claim_all(&*outbox, &clock).await;
+    accept(&*outbox, &chat[0], &clock).await;
+    let notice = claim_all(&*outbox, &clock).await;
+
+    assert_eq!(
+        (texts(&chat), chat[0].folded.clone()),
+        (vec!["person:#u"], folded(2))
+    );
+    assert_eq!(
+        (texts(&notice), notice[0].folded.clone()),
+        (vec!["notice:#u"], folded(1))
+    );
+}
+
 pub async fn however_many_came_too_late_no_one_is_forgotten(engine: &mut dyn Engine) {
     let (clock, lever) = clock();
     let outbox = engine.open(&clock);

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use openim_bridge::model::Clock;
 use openim_bridge::outbox::sqlite::{Options, SqliteOutbox, WhyNot};
-use openim_bridge::outbox::{Kept, Outbox, OutboxError, Window};
+use openim_bridge::outbox::{Filter, Kept, Outbox, OutboxError, Prune, Window};
+use sha2::Digest;
 use tempfile::TempDir;
 
-use super::{Engine, accepted, claim_all, clock, delivery, event, keep_one, new, record, send_all};
+use super::{
+    ALL, Engine, accepted, claim_all, clock, delivery, event, keep_one, message, new, record,
+    send_all,
+};
 
 /// A folder with an outbox in it.
 pub struct Folder {
@@ -165,7 +169,11 @@ async fn the_database_of_another_program_is_refused_and_left_alone() {
         .unwrap();
     drop(db);
 
+    let before = std::fs::read(folder.file()).unwrap();
+
     assert!(matches!(folder.why_not(), WhyNot::Foreign));
+
+    assert!(std::fs::read(folder.file()).unwrap() == before);
 }
 
 #[tokio::test]
@@ -350,4 +358,218 @@ async fn nothing_fatal_is_said_while_all_is_well() {
         error = outbox.fatal() => panic!("{error}"),
         () = std::future::ready(()) => {}
     }
+}
+
+/// A file as the program before settling wrote it, with a delivery in every state it knew.
+fn write_older_file(folder: &Folder) {
+    let db = folder.connection();
+    db.execute_batch(include_str!(
+        "../../../src/outbox/sqlite/migrations/0001_events_and_lanes.sql"
+    ))
+    .unwrap();
+    db.execute_batch("PRAGMA application_id = 0x4f494d42; PRAGMA user_version = 1;")
+        .unwrap();
+    let body = sha2::Sha256::digest(b"e").to_vec();
+    let states = [
+        ("waiting", "group:#waits", None),
+        ("waiting", "group:#again", Some("later")),
+        ("waiting", "group:#ambiguous", Some("ambiguous")),
+        ("waiting", "group:#crashed", Some("open")),
+        ("sending", "group:#hand", Some("open")),
+        ("accepted", "group:#accepted", Some("accepted")),
+        ("refused", "group:#refused", Some("refused")),
+        ("dead", "group:#dead", Some("dead")),
+        ("unrendered", "group:#broken", None),
+    ];
+    for (number, (state, to, outcome)) in (1_i64..).zip(states) {
+        let message = serde_json::to_string(&message(to)).unwrap();
+        let message = (state != "unrendered").then_some(message);
+        let position = message.as_ref().map(|_| 1);
+        db.execute(
+            "INSERT INTO event (number, bridge, id, id_is, body_hash, kind, happened, received, kept, routed, title, actor,
+                                link, severity, state, subject, header, query, body)
+             VALUES (?1, 'github', ?2, 'sender', ?3, 'push', 0, 0, 0, 1, 't', 'a', 'l', 'info', 'open', 's', '{}', '{}', x'65')",
+            (number, to, &body),
+        )
+        .unwrap();
+        let due = (state == "waiting").then_some(0);
+        let in_hand = (state == "sending").then_some(number);
+        db.execute(
+            "INSERT INTO lane (number, name, last_position, due, in_hand) VALUES (?1, ?2, 1, ?3, ?4)",
+            (number, to, due, in_hand),
+        )
+        .unwrap();
+        db.execute(
+            "INSERT INTO delivery (number, id, event, lane, position, state, due, kept, destination, conversation, form,
+                                   message, attempts, first_attempt)
+             VALUES (?1, ?2, ?1, ?1, ?3, ?4, 0, 0, 'group:ops', ?5, 1, ?6, ?7, ?8)",
+            rusqlite::params![
+                number,
+                uuid::Uuid::from_u128(u128::from(number.unsigned_abs())).as_bytes(),
+                position,
+                state,
+                to,
+                message,
+                i64::from(outcome.is_some()),
+                outcome.map(|_| 0),
+            ],
+        )
+        .unwrap();
+        if let Some(outcome) = outcome {
+            let ended = (outcome != "open").then_some(0);
+            let word = ended.map(|_| outcome);
+            db.execute(
+                "INSERT INTO attempt (delivery, number, operation_id, began, ended, outcome, verdict)
+                 VALUES (?1, 1, 'operation', 0, ?2, ?3, ?3)",
+                (number, ended, word),
+            )
+            .unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_program_before_is_brought_up_and_keeps_its_promises() {
+    let folder = Folder::new();
+    write_older_file(&folder);
+    let (clock, lever) = clock();
+
+    let outbox = folder.open(&clock);
+
+    let claims = claim_all(&*outbox, &clock).await;
+    let sent: Vec<_> = claims.iter().map(|it| it.conversation.id()).collect();
+    assert_eq!(sent, ["waits", "again"], "what was surely not taken");
+    assert_eq!(claims[1].attempt.number, 2);
+    assert_eq!(claims[1].first_attempt.as_second(), 0);
+    // What may have been taken is settled first. What it called accepted has ended.
+    let looks = outbox.looks(10, clock.now()).await.unwrap();
+    let mut unclear: Vec<_> = looks.iter().map(|it| it.lane.as_str()).collect();
+    unclear.sort_unstable();
+    assert_eq!(
+        unclear,
+        ["group:#ambiguous", "group:#crashed", "group:#hand"]
+    );
+    let counts = outbox.counts(clock.now()).await.unwrap();
+    assert_eq!(counts.unclear, 3);
+    let listed = Filter {
+        bridge: Some("github".into()),
+        kind: Some("pu*".into()),
+        ..Filter::default()
+    };
+    let listed = outbox.list_deliveries(listed, ALL).await.unwrap();
+    let states: Vec<_> = listed.iter().map(|it| it.state.word()).collect();
+    assert_eq!(
+        states,
+        [
+            "sending",
+            "sending",
+            "sending",
+            "sending",
+            "sending",
+            "accepted",
+            "refused",
+            "dead",
+            "unrendered"
+        ]
+    );
+    // Its ids are known, and what ended badly is put back as ever.
+    let mut refused = event("group:#refused", "e", &clock);
+    refused.bridge = "github".into();
+    let repeat = outbox.keep(new(refused, vec![])).await.unwrap();
+    assert!(matches!(repeat, Kept::Repeat { put_back: 1, .. }));
+    let mended = listed.last().unwrap().id;
+    assert!(outbox.rendered(mended, message("mended")).await.unwrap());
+    assert_eq!(
+        send_all(&*outbox, &clock).await,
+        ["group:#refused", "mended"]
+    );
+    lever.advance(std::time::Duration::from_secs(60 * 24 * 3600));
+    let prune = Prune {
+        before: clock.now(),
+        forget_before: clock.now(),
+        max_bytes: None,
+    };
+    outbox.prune(prune, 100).await.unwrap();
+    outbox.prune(prune, 100).await.unwrap();
+    let left = outbox.list_events(Filter::default(), ALL).await.unwrap();
+    assert_eq!(left.len(), 5, "what is waiting or unclear");
+    outbox.close().await.unwrap();
+    folder.open(&clock);
+}
+
+#[tokio::test]
+async fn beside_the_service_nothing_is_made_and_nothing_is_recovered() {
+    let folder = Folder::new();
+    let (clock, _lever) = clock();
+    let beside = || SqliteOutbox::open_beside(folder.file(), Options::default(), clock.clone());
+    let error = beside().err().unwrap();
+    assert!(matches!(error.why, WhyNot::NotThere), "{error}");
+    assert!(!folder.file().exists());
+
+    let outbox = folder.open(&clock);
+    keep_one(&*outbox, "group:#g", "one", &clock).await;
+    let claims = claim_all(&*outbox, &clock).await;
+    let other = beside().unwrap();
+    drop(other);
+    let accepted = record(&claims[0], &clock, accepted(None));
+    outbox.record(accepted).await.unwrap();
+
+    // An older program has it open: its rows must not change under it.
+    let db = folder.connection();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    let error = beside().err().unwrap();
+    assert!(matches!(error.why, WhyNot::Older), "{error}");
+}
+
+#[tokio::test]
+async fn beside_no_service_an_older_file_is_brought_up() {
+    let folder = Folder::new();
+    write_older_file(&folder);
+    let (clock, _lever) = clock();
+
+    let outbox = folder.beside(&clock);
+
+    let counts = outbox.counts(clock.now()).await.unwrap();
+    assert_eq!(counts.events, 9);
+    outbox.close().await.unwrap();
+    folder.open(&clock);
+}
+
+#[tokio::test]
+async fn beyond_its_size_the_oldest_go_first_and_the_file_shrinks() {
+    let folder = Folder::new();
+    let (clock, _lever) = clock();
+    let outbox = folder.open(&clock);
+    let body = "x".repeat(1 << 20);
+    for round in 0..60 {
+        let name = format!("round {round}");
+        outbox
+            .keep(new(event(&name, &body, &clock), vec![]))
+            .await
+            .unwrap();
+    }
+    let most = 20 << 20;
+    let prune = Prune {
+        before: clock.now(),
+        forget_before: clock.now(),
+        max_bytes: Some(most),
+    };
+
+    let mut chunks = 0;
+    while outbox.prune(prune, 5).await.unwrap().more {
+        chunks += 1;
+        assert!(chunks < 100, "pruning has no end");
+    }
+
+    let kept = outbox.list_events(Filter::default(), ALL).await.unwrap();
+    let full: Vec<_> = kept.iter().map(|it| it.has_body).collect();
+    assert!(full.is_sorted(), "the oldest have gone: {full:?}");
+    let left = full.iter().filter(|has_body| **has_body).count();
+    assert!((10..20).contains(&left), "{left}");
+    outbox.close().await.unwrap();
+    let bytes = std::fs::metadata(folder.file()).unwrap().len();
+    assert!(
+        bytes < most + (20 << 20),
+        "{bytes}: what is free was given back"
+    );
 }

@@ -13,7 +13,7 @@ use super::{Story, short};
 const CAME_LATE: &str = "a message came into the history later than an unclear send is waited for";
 const WAS_A_HOLE: &str = "a seq got its message after more than 60 s";
 const NO_PROOF: &str = "neither proof in time: sent again, on record as a possible repeat";
-const RESET: &str = "the conversation was emptied while the message was unsettled";
+const RESET: &str = "the conversation was emptied while the message was unsettled, or unnoticed";
 const GIVEN_UP: &str = "its history could not be read, and it was given up after two sends";
 const SENT_AGAIN: &str = "a dropped message comes after those that were kept";
 
@@ -93,7 +93,7 @@ impl Story {
             .contains(&openim_bridge::outbox::lane::Tally::PossibleRepeat)
         {
             Some(NO_PROOF)
-        } else if first.is_some_and(|first| self.server.was_reset_after(&row.conversation, first)) {
+        } else if first.is_some_and(|first| self.server.was_reset(&row.conversation, first)) {
             Some(RESET)
         } else {
             None

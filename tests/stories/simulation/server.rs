@@ -39,7 +39,16 @@ struct Chat {
     /// On their way into the history, in order: when, which, and whether it is a copy.
     queue: Vec<(Timestamp, usize)>,
     unreadable_until: Option<Timestamp>,
-    resets: Vec<Timestamp>,
+    resets: Vec<Reset>,
+}
+
+/// A conversation was emptied.
+struct Reset {
+    at: Timestamp,
+    /// How many seqs there were.
+    seqs: usize,
+    /// Whether it had fewer when somebody asked next; `None`: nobody has asked yet.
+    noticed: Option<bool>,
 }
 
 /// How the server behaves in one story, in per mille of the occasions.
@@ -184,12 +193,17 @@ impl Server {
     /// The conversation is emptied and counts from 1 again.
     pub fn reset(&mut self, conversation: &Conversation, now: Timestamp) {
         if let Some(chat) = self.chats.get_mut(conversation) {
+            let seqs = chat.slots.len();
+            chat.resets.push(Reset {
+                at: now,
+                seqs,
+                noticed: None,
+            });
             for slot in chat.slots.drain(..) {
                 if let Some(number) = slot.taken {
                     self.taken[number].wiped = true;
                 }
             }
-            chat.resets.push(now);
         }
     }
 
@@ -198,18 +212,29 @@ impl Server {
         chat.unreadable_until = Some(until);
     }
 
-    pub fn was_reset_after(&self, conversation: &Conversation, moment: Timestamp) -> bool {
+    /// Whether it was emptied after that moment, or so that nobody could notice: it had grown again when it was asked about.
+    pub fn was_reset(&self, conversation: &Conversation, after: Timestamp) -> bool {
         let chat = self.chats.get(conversation);
-        chat.is_some_and(|chat| chat.resets.iter().any(|at| *at >= moment))
+        let unnoticed = |reset: &Reset| reset.noticed == Some(false);
+        chat.is_some_and(|chat| {
+            let mut resets = chat.resets.iter();
+            resets.any(|reset| reset.at >= after || unnoticed(reset))
+        })
     }
 
     pub fn says_queued(&self, operation_id: &str) -> bool {
         self.status.contains(operation_id)
     }
 
-    pub fn newest(&self, conversation: &Conversation) -> i64 {
-        let chat = self.chats.get(conversation);
-        chat.map_or(0, |chat| i64::try_from(chat.slots.len()).unwrap())
+    pub fn newest(&mut self, conversation: &Conversation) -> i64 {
+        let Some(chat) = self.chats.get_mut(conversation) else {
+            return 0;
+        };
+        let seqs = chat.slots.len();
+        for reset in &mut chat.resets {
+            reset.noticed.get_or_insert(seqs < reset.seqs);
+        }
+        i64::try_from(seqs).unwrap()
     }
 
     /// What stands there; nothing while it cannot be read.

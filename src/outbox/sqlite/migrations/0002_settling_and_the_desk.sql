@@ -54,7 +54,6 @@ CREATE INDEX delivery_destination ON delivery (destination);
 CREATE INDEX delivery_conversation ON delivery (conversation);
 CREATE INDEX event_bridge ON event (bridge);
 CREATE INDEX event_kind ON event (kind);
-CREATE INDEX event_id ON event (id);
 CREATE INDEX event_unrouted ON event (number) WHERE routed = 0;
 
 -- What is old: its contents go first, much later what is left of it.
