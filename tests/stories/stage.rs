@@ -37,7 +37,7 @@ to = ["group:ops"]
 "#;
 
 /// How long a story waits for something that should take a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A configured directory and a chat server, no service yet.
 pub struct Stage {
@@ -143,6 +143,8 @@ dev = "g_dev"
             .env("OPENIM_SECRET", "openIM123")
             .env("HOOK_SECRET", SECRET)
             .env("ALERTMANAGER_TOKEN", SECRET)
+            // What a crash left open is settled sooner than the usual 2 min.
+            .env("OPENIM_BRIDGE__DELIVERY__LIMITS__SETTLE", "30s")
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
