@@ -130,12 +130,12 @@ fn number_at(db: &Connection, table: &str, at: Timestamp) -> rusqlite::Result<i6
     ))?;
     while low < high {
         let middle = low + (high - low) / 2;
-        let (number, kept): (i64, i64) =
-            kept.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if kept < micros(at) {
-            low = number + 1;
-        } else {
-            high = middle;
+        let found: Option<(i64, i64)> = kept
+            .query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match found {
+            Some((number, kept)) if kept < micros(at) => low = number + 1,
+            _ => high = middle,
         }
     }
     Ok(low)
@@ -594,7 +594,7 @@ mod tests {
             let plans = plans(&db, deliveries(&db, &filter, page).unwrap());
             assert!(!plans.is_empty());
             for plan in plans {
-                assert!(plan.starts_with(by), "{filter:?}: {plan}");
+                assert!(plan.contains(by), "{filter:?}: {plan}");
                 assert!(!plan.contains("SCAN") && !plan.contains("TEMP"), "{plan}");
             }
         }
@@ -636,7 +636,7 @@ mod tests {
             let plans = plans(&db, events(&db, &filter, page).unwrap());
             assert!(!plans.is_empty());
             for plan in plans {
-                assert!(plan.starts_with(by), "{filter:?}: {plan}");
+                assert!(plan.contains(by), "{filter:?}: {plan}");
                 assert!(!plan.contains("SCAN") && !plan.contains("TEMP"), "{plan}");
             }
         }

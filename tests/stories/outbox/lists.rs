@@ -82,6 +82,13 @@ pub async fn deliveries_are_found_by_what_is_known_of_them(engine: &mut dyn Engi
     let (clock, lever) = clock();
     let start = clock.now();
     let outbox = engine.open(&clock);
+    let nothing = Filter {
+        since: Some(start),
+        until: Some(start),
+        ..Filter::default()
+    };
+    assert!(found(&*outbox, nothing.clone()).await.is_empty());
+    assert!(events(&*outbox, nothing).await.is_empty());
     furnish(&*outbox, &lever, &clock).await;
     let (ops1, dev1) = ("a1 group:ops", "a1 group:dev");
     let (dev2, ops2) = ("p1 group:dev", "a2 group:ops");
