@@ -2,10 +2,18 @@
 //! commit, delivery, read-back) against a bare handler that checks the HMAC and parses the JSON, and against the naive relay,
 //! which calls `send_msg` at once.
 //!
-//! `cargo bench --bench door [-- SECONDS]`. The outbox is in `TMPDIR`; a tmpfs there measures no disk.
+//! `cargo bench --bench door [-- SECONDS]`. The outbox is in `TMPDIR`; a tmpfs there measures no disk. PostgreSQL is started
+//! from its own binaries, as the tests do it.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "it is the tests' own, and stops at the first mistake"
+)]
+#[path = "../../tests/stories/database.rs"]
+mod database;
 mod load;
 mod servers;
 
@@ -42,6 +50,7 @@ fn main() {
         latency().await;
         accepted(span).await;
         delivered().await;
+        replicas(span).await;
     });
 }
 
@@ -278,6 +287,60 @@ async fn delivered() {
             "| {count} | {groups} | {naive_stored}, {naive_lost} | {accepted:.1} | {stored:.1} | {:.0} | {lost} | {} |",
             count as f64 / stored,
             ground.outbox_bytes() / count as u64,
+        );
+    }
+}
+
+/// The same through a database, with one replica and with two.
+async fn replicas(span: Duration) {
+    let webhooks = 3000;
+    println!("\nPostgreSQL (fsync on) against SQLite, {MANY} conversations, 64 connections:\n");
+    println!(
+        "| outbox | replicas | accepted /s | p50 ms | p99 ms | {webhooks} webhooks stored after s | stored /s |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let database = database::Server::start(true);
+    for (name, count) in [("SQLite", 1), ("PostgreSQL", 1), ("PostgreSQL", 2)] {
+        let storage = || match name {
+            "SQLite" => SQLITE.to_owned(),
+            _ => database.schema().url(),
+        };
+        let start = |ground: &Ground| {
+            let storage = storage();
+            let servers = (0..count).map(|_| start_service(ground.path(), &storage).0);
+            servers.collect::<Vec<Server>>()
+        };
+        let addresses = |servers: &[Server]| {
+            let addresses = servers.iter().map(|server| server.address);
+            addresses.collect::<Vec<_>>()
+        };
+        let ground = Ground::lay(MANY);
+        let servers = start(&ground);
+        let until = Until::Passed(span);
+        let accepted = load::run(&addresses(&servers), &ground.requests, 64, until).await;
+        assert_eq!(accepted.others, 0, "every webhook is taken");
+        drop(servers);
+
+        let ground = Ground::lay(MANY);
+        let servers = start(&ground);
+        let (client, clock) = (reqwest::Client::new(), Clock::system());
+        let began = Instant::now();
+        let until = Until::Posted(webhooks);
+        load::run(&addresses(&servers), &ground.requests, 16, until).await;
+        while servers[0].state(&client, "stored").await < webhooks {
+            assert!(
+                began.elapsed() < Duration::from_secs(600),
+                "it is delivered"
+            );
+            clock.sleep(Duration::from_millis(20)).await;
+        }
+        let stored = began.elapsed().as_secs_f64();
+        println!(
+            "| {name} | {count} | {:.0} | {:.2} | {:.2} | {stored:.1} | {:.0} |",
+            accepted.per_second,
+            ms(accepted.p50),
+            ms(accepted.p99),
+            webhooks as f64 / stored,
         );
     }
 }

@@ -19,7 +19,6 @@ mod expectations;
 mod faults;
 mod faulty;
 mod floors;
-mod kill;
 mod migrating;
 mod openim;
 mod outbox;

@@ -48,6 +48,8 @@ pub struct Counts {
     pub disordered: usize,
     /// The named exceptions that these counts come from.
     pub exceptions: BTreeSet<Exception>,
+    /// Why some ended without being stored, and how many for that reason.
+    pub reasons: BTreeMap<String, usize>,
     /// What no exception and no record explains. Empty, or the promise is broken.
     pub broken: Vec<String>,
 }
@@ -142,6 +144,9 @@ impl Counts {
             }
             DeliveryState::Refused | DeliveryState::Dead if record.reason.is_some() => {
                 self.exceptions.insert(Exception::GivenUp);
+                let reason = record.reason.clone().unwrap_or_default();
+                let reason = format!("{}: {reason}", record.state.word());
+                *self.reasons.entry(reason).or_default() += 1;
             }
             state => self
                 .broken

@@ -314,7 +314,11 @@ to = [{ group = "body.team" }]
         );
         let may = [Exception::Unproven, Exception::NotTaken].into();
         let more: Vec<&Exception> = counts.exceptions.difference(&may).collect();
-        assert!(more.is_empty(), "{what}, seed {seed}: {more:?}");
+        assert!(
+            more.is_empty(),
+            "{what}, seed {seed}: {more:?}: {:?}",
+            counts.reasons
+        );
         assert_eq!(
             kept, counts.accepted,
             "{what}, seed {seed}: more is kept than was posted"

@@ -7,6 +7,7 @@ mod books;
 mod crash;
 mod ground;
 mod matrix;
+mod trials;
 
 /// Whether the long form was asked for.
 #[expect(
