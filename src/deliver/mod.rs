@@ -1,6 +1,6 @@
 //! From the outbox to OpenIM: the courier takes each delivery there and records what happened.
 //!
-//! [`Courier`] claims what is due and brings it, the reader looks for it in OpenIM's history; [`decide`] says what follows
+//! [`Courier`] claims what is due and brings it, the reader looks for it in OpenIM's history; [`mod@decide`] says what follows
 //! from what was seen; the breaker leaves a server in trouble alone; [`openim`] is the only place that knows OpenIM's API.
 
 mod breaker;

@@ -51,7 +51,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// Takes the due heads of at most `most` lanes that nobody else holds, and writes down the attempt of each. A lane
     /// gives nothing while its head is in hand or unclear, while its window is full, while it is stopped or held, and
     /// while what is unconfirmed in it is of the other kind of conversation (a person's chat and its notices).
-    /// What expired at the head of a lane is folded into one delivery on the way ([`Claim::folds`]).
+    /// What expired at the head of a lane is folded into one delivery on the way ([`Claim::folded`]).
     /// A caller who goes away before the answer gives all of them back.
     fn claim(&self, most: usize, now: Timestamp) -> Reply<'_, Vec<Claim>>;
 

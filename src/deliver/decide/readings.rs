@@ -291,26 +291,26 @@ impl Settlement<'_> {
             (frontier, holes) = (0, BTreeMap::new());
             self.look_at(now);
         }
-        read.complete = !anew && written.is_some() && !young && frontier >= reading.newest;
-        if written.is_some() {
-            if frontier < reading.newest && frontier > before {
-                self.look_at(now); // there is more to read
-            }
-            for since_when in holes.values() {
-                let wait = wait_for(since(*since_when, now)).max(Duration::from_millis(100));
-                self.look_at(plus(now, wait));
-            }
-            let after = Cursor {
-                seq: frontier,
-                holes: holes
-                    .into_iter()
-                    .map(|(seq, since)| Hole { seq, since })
-                    .collect(),
-            };
-            if written != Some(&after) {
-                self.cursors.insert(conversation.clone(), after);
-            }
+        // Without a cursor (a crash came before it was kept) the whole conversation is read, which proves as much.
+        read.complete = !anew && !young && frontier >= reading.newest;
+        if frontier < reading.newest && frontier > before {
+            self.look_at(now); // there is more to read
         }
+        for since_when in holes.values() {
+            let wait = wait_for(since(*since_when, now)).max(Duration::from_millis(100));
+            self.look_at(plus(now, wait));
+        }
+        let after = Cursor {
+            seq: frontier,
+            holes: holes
+                .into_iter()
+                .map(|(seq, since)| Hole { seq, since })
+                .collect(),
+        };
+        if written != Some(&after) {
+            self.cursors.insert(conversation.clone(), after);
+        }
+
         self.read.insert(conversation.clone(), read);
     }
 
@@ -782,6 +782,19 @@ mod tests {
         assert_eq!(first.cursors[&chat()].seq, 0);
         assert!(!first.stop);
         assert_eq!(first.look_again, at(100));
+    }
+
+    #[test]
+    fn a_crash_before_the_first_cursor_was_kept_is_settled_by_the_whole_conversation() {
+        let mut look = look(0, vec![unclear(1)]);
+        look.cursors.clear();
+        let found = || vec![others(1), others(2)];
+        let early = settled(&look, &sight(100, 2, 1, found()));
+        assert_eq!((early.fates.len(), early.cursors[&chat()].seq), (0, 2));
+        let late = settled(&look, &sight(121_000, 2, 1, found()));
+        assert!(matches!(late.fates[0].fate, Fate::NotTaken { .. }));
+        let unread = settled(&look, &sight(121_000, 2, 1, vec![]));
+        assert_eq!(unread.fates.len(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use openim_bridge::deliver::Policy;
 use openim_bridge::model::{Conversation, DeliveryId, DeliveryState};
+use openim_bridge::outbox::lane::Tally;
 
 use super::rows::Row;
 use super::server::Taken;
@@ -88,10 +89,10 @@ impl Story {
             Some(CAME_LATE)
         } else if copies.iter().any(|taken| taken.was_a_hole()) {
             Some(WAS_A_HOLE)
-        } else if row
-            .tallies
-            .contains(&openim_bridge::outbox::lane::Tally::PossibleRepeat)
+        } else if row.tallies.contains(&Tally::PossibleRepeat)
+            && self.server.was_hidden(&row.conversation)
         {
+            // What can be read is found or proven, so only what was hidden may be said twice for want of a proof.
             Some(NO_PROOF)
         } else if first.is_some_and(|first| self.server.was_reset(&row.conversation, first)) {
             Some(RESET)

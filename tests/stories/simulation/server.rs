@@ -39,6 +39,8 @@ struct Chat {
     /// On their way into the history, in order: when, which, and whether it is a copy.
     queue: Vec<(Timestamp, usize)>,
     unreadable_until: Option<Timestamp>,
+    /// It could not be read for a while.
+    was_hidden: bool,
     resets: Vec<Reset>,
 }
 
@@ -210,6 +212,7 @@ impl Server {
     pub fn hide(&mut self, conversation: &Conversation, until: Timestamp) {
         let chat = self.chats.entry(conversation.clone()).or_default();
         chat.unreadable_until = Some(until);
+        chat.was_hidden = true;
     }
 
     /// Whether it was emptied after that moment, or so that nobody could notice: it had grown again when it was asked about.
@@ -220,6 +223,11 @@ impl Server {
             let mut resets = chat.resets.iter();
             resets.any(|reset| reset.at >= after || unnoticed(reset))
         })
+    }
+
+    pub fn was_hidden(&self, conversation: &Conversation) -> bool {
+        let chat = self.chats.get(conversation);
+        chat.is_some_and(|chat| chat.was_hidden)
     }
 
     pub fn says_queued(&self, operation_id: &str) -> bool {
