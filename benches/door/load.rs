@@ -2,85 +2,77 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// A signed request: its headers and its body.
+pub type Signed = (String, Vec<u8>);
+
 /// What a run gave.
 pub struct Figures {
-    /// Answers with 200 or 202, per second.
+    /// Answers with 200 or 202.
+    pub answers: usize,
+    /// The same per second.
     pub per_second: f64,
     /// The median time of an answer.
     pub p50: Duration,
     /// 99 of 100 were answered within this time.
     pub p99: Duration,
     /// Answers with another status.
-    pub others: u64,
+    pub others: usize,
 }
 
-/// Posts `body` with `headers`, each request with an id of its own in `x-github-delivery`, over `connections`
-/// connections for `span`.
-pub async fn run(
-    address: SocketAddr,
-    path: &str,
-    headers: &str,
-    body: &[u8],
-    connections: usize,
-    span: Duration,
-) -> Figures {
-    run_for(
-        address,
-        path,
-        headers,
-        body,
-        connections,
-        Until::Passed(span),
-    )
-    .await
-}
-
+/// When a run ends.
 #[derive(Clone, Copy)]
-enum Until {
+pub enum Until {
+    /// After this time.
     Passed(Duration),
-    Answers(usize),
+    /// After so many requests in all.
+    Posted(usize),
 }
 
-async fn run_for(
-    address: SocketAddr,
-    path: &str,
-    headers: &str,
-    body: &[u8],
+/// Posts these requests in turn to `/hooks/github`, each with an id of its own in `x-github-delivery`, over so many connections.
+/// Several addresses share the connections.
+pub async fn run(
+    addresses: &[SocketAddr],
+    requests: &Arc<Vec<Signed>>,
     connections: usize,
     until: Until,
 ) -> Figures {
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let length = body.len();
-    let head: Arc<str> =
-        format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n{headers}")
-            .into();
-    let body: Arc<[u8]> = body.into();
+    static SERIAL: AtomicUsize = AtomicUsize::new(0);
     let process = std::process::id();
+    let begun = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
     let mut tasks = Vec::new();
-    for _ in 0..connections {
-        let (head, body) = (head.clone(), body.clone());
+    for connection in 0..connections {
+        let (requests, begun) = (requests.clone(), begun.clone());
+        let address = addresses[connection % addresses.len()];
         tasks.push(tokio::spawn(async move {
-            let mut stream = TcpStream::connect(address)
-                .await
-                .expect("the server listens");
+            let stream = TcpStream::connect(address).await;
+            let mut stream = stream.expect("the server listens");
             stream.set_nodelay(true).expect("a TCP socket takes it");
-            let (mut times, mut others) = (Vec::new(), 0_u64);
+            let (mut times, mut others) = (Vec::new(), 0);
             let mut answer = vec![0; 4096];
-            let goes_on = |done: usize| match until {
-                Until::Passed(span) => start.elapsed() < span,
-                Until::Answers(count) => done < count,
-            };
-            while goes_on(times.len() + others as usize) {
+            loop {
+                let number = begun.fetch_add(1, Ordering::Relaxed);
+                let goes_on = match until {
+                    Until::Passed(span) => start.elapsed() < span,
+                    Until::Posted(count) => number < count,
+                };
+                if !goes_on {
+                    return (times, others);
+                }
+                let (headers, body) = &requests[number % requests.len()];
                 let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-                let id = format!("x-github-delivery: {process}-{serial}\r\n\r\n");
-                let wire = [head.as_bytes(), id.as_bytes(), &body].concat();
+                let head = format!(
+                    "POST /hooks/github HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n{headers}\
+                     x-github-delivery: {process}-{serial}\r\n\r\n",
+                    body.len()
+                );
+                let wire = [head.as_bytes(), body].concat();
                 let began = Instant::now();
                 stream.write_all(&wire).await.expect("the server reads");
                 match read_status(&mut stream, &mut answer).await {
@@ -88,7 +80,6 @@ async fn run_for(
                     _ => others += 1,
                 }
             }
-            (times, others)
         }));
     }
     let (mut times, mut others) = (Vec::new(), 0);
@@ -104,17 +95,12 @@ async fn run_for(
         times.get(place).copied().unwrap_or_default()
     };
     Figures {
+        answers: times.len(),
         per_second: times.len() as f64 / elapsed,
         p50: at(0.5),
         p99: at(0.99),
         others,
     }
-}
-
-/// Posts one request over a connection of its own.
-pub async fn one(address: SocketAddr, path: &str, headers: &str, body: &[u8]) {
-    let figures = run_for(address, path, headers, body, 1, Until::Answers(1)).await;
-    assert_eq!(figures.others, 0, "the webhook is taken");
 }
 
 /// Reads one answer with a `content-length`; gives its status.

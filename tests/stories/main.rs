@@ -30,6 +30,7 @@ mod openim;
 mod outbox;
 mod presets;
 mod reach;
+mod proof;
 mod read_back;
 mod replicas;
 mod routes;

@@ -2,6 +2,7 @@
 //! directory of configuration between them.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -191,13 +192,11 @@ dev = "g_dev"
             }
         };
         // The rest of the log goes to a file, for the story to read.
+        let mut file = std::fs::File::create(&log).unwrap();
+        writeln!(file, "{}", seen.join("\n")).unwrap();
         tokio::spawn(async move {
-            let mut text = seen.join("\n") + "\n";
-            let _ = std::fs::write(&log, &text);
             while let Ok(Some(line)) = lines.next_line().await {
-                text.push_str(&line);
-                text.push('\n');
-                let _ = std::fs::write(&log, &text);
+                let _ = writeln!(file, "{line}");
             }
         });
         let address = |field: &str| listening[field].as_str().unwrap().parse().unwrap();
@@ -210,7 +209,11 @@ dev = "g_dev"
 
     /// All deliveries of the outbox, by the id of their event, with their attempts. Each event must make one.
     pub async fn kept(&self) -> BTreeMap<String, DeliveryRecord> {
-        let file = self.path("openim-bridge.db");
+        self.kept_in(&self.path("openim-bridge.db")).await
+    }
+
+    /// The same of an outbox that is elsewhere.
+    pub async fn kept_in(&self, file: &std::path::Path) -> BTreeMap<String, DeliveryRecord> {
         let outbox = SqliteOutbox::open_beside(file, Options::default(), Clock::system()).unwrap();
         let mut all = BTreeMap::new();
         let mut page = Page {
@@ -308,9 +311,14 @@ impl Service {
 
     /// SIGTERM.
     pub fn tell_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// Any signal, by its name.
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
+            .args(["-s", name, &pid])
             .status();
         assert!(sent.unwrap().success());
     }
