@@ -79,7 +79,10 @@ fn samples(bridge: &str) -> Vec<Request> {
         let mut request = Request::from_text(bridge, text.as_bytes()).unwrap();
         // What a sample shows of its proof in the address is signed anew.
         let shows = |name: &&str| request.query().contains(*name);
-        if ["access_token=", "sign=", "key="].iter().any(|name| shows(name)) {
+        if ["access_token=", "sign=", "key="]
+            .iter()
+            .any(|name| shows(name))
+        {
             request.target = request.target.split('?').next().unwrap().to_owned();
         }
         without_times(&mut request);

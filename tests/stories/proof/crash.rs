@@ -490,7 +490,10 @@ async fn a_restart_of_the_database_loses_nothing_and_repeats_nothing() {
     for _ in 0..rounds {
         field.new_faults();
         field.moment(LATEST * 2).await;
-        tokio::task::block_in_place(|| server.crash());
+        tokio::task::block_in_place(|| {
+            server.down();
+            server.up();
+        });
     }
     let field = field.close(services, what).await;
     field.count(kept_at(&url).await, what, rounds, seed);

@@ -126,6 +126,7 @@ async fn table(engine: Engine, size: Size, seed: u64, at_once: usize) -> (String
     let size = Arc::new(size);
     let cells = trials
         .iter()
+        .copied()
         .flat_map(|trial| traffics.map(|traffic| (trial, traffic)));
     let cells = cells.map(|(trial, traffic)| {
         let size = size.clone();
