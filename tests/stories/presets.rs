@@ -81,7 +81,7 @@ fn samples(bridge: &str) -> Vec<Request> {
         let shows = |name: &&str| request.query().contains(*name);
         if ["access_token=", "sign=", "key="]
             .iter()
-            .any(|name| shows(name))
+            .any(shows)
         {
             request.target = request.target.split('?').next().unwrap().to_owned();
         }
