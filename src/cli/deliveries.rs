@@ -100,7 +100,7 @@ struct Conversations {
 
 #[derive(Debug, clap::Args)]
 struct Hold {
-    /// By OpenIM's id: `group:#2839678182`, `person:#u_1001`; or a name of [groups]: `group:ops`
+    /// By OpenIM's id: `group:#2839678182`, `person:#u_1001`; or a name of `[groups]`: `group:ops`
     conversation: String,
     /// Why, for the others
     #[arg(long, default_value = "by an operator")]
@@ -109,7 +109,7 @@ struct Hold {
 
 #[derive(Debug, clap::Args)]
 struct Release {
-    /// By OpenIM's id: `group:#2839678182`, `person:#u_1001`; or a name of [groups]: `group:ops`
+    /// By OpenIM's id: `group:#2839678182`, `person:#u_1001`; or a name of `[groups]`: `group:ops`
     conversation: String,
 }
 

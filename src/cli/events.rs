@@ -34,7 +34,7 @@ enum What {
     Replay(Replay),
     /// Print all events that fit as JSON lines, the oldest first, with their bodies
     Export(Export),
-    /// Remove old events now; the service does it by itself (`keep` and `max_size` in [storage])
+    /// Remove old events now; the service does it by itself (`keep` and `max_size` in `[storage]`)
     Prune(PruneArgs),
 }
 
