@@ -1,6 +1,6 @@
 //! The order inside a conversation. All that changes a lane's row stands here.
 //!
-//! A lane's `due` says when its head may be sent, by the rules of [`Standing`](crate::outbox::lane::Standing); it is NULL while it may not, so that
+//! A lane's `due` says when its head may be sent, by the rules of [`Standing`]; it is NULL while it may not, so that
 //! one small index answers both "what is due" and "when is something due", however much waits. Every change of a lane ends
 //! in [`set_due`].
 
