@@ -257,7 +257,8 @@ async fn replay_one(desk: &AtTheDesk, replay: &Replay) -> anyhow::Result<bool> {
             (ReplayTo::NotAnyMore, _) => "today's rules do not lead there",
             (ReplayTo::Broken, _) => "its template makes a mistake",
         };
-        say(&format!("{}  was: {was}  now: {now}", line.destination));
+        let (to, at) = (&line.destination, &line.conversation);
+        say(&format!("{to} ({at})  was: {was}  now: {now}"));
         for text in line.text.lines().take(12) {
             say(&format!("  │ {}", cell(text, 160)));
         }

@@ -79,10 +79,7 @@ fn samples(bridge: &str) -> Vec<Request> {
         let mut request = Request::from_text(bridge, text.as_bytes()).unwrap();
         // What a sample shows of its proof in the address is signed anew.
         let shows = |name: &&str| request.query().contains(*name);
-        if ["access_token=", "sign=", "key="]
-            .iter()
-            .any(shows)
-        {
+        if ["access_token=", "sign=", "key="].iter().any(shows) {
             request.target = request.target.split('?').next().unwrap().to_owned();
         }
         without_times(&mut request);
