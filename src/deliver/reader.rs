@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::courier::{Desk, OUTBOX_PAUSE, random, tell_change};
-use super::decide::readings::{Found, Part, Reading, Sight, Span, reaches_back, settle, spans};
+use super::decide::readings::{
+    Found, Part, Reading, Sight, Span, last_known, reaches_back, settle, spans,
+};
 use super::decide::{plus, since};
 use super::openim::{NoHistory, Sign};
 use crate::model::{Conversation, DeliveryId, Lane, Step, Timestamp};
@@ -223,7 +225,9 @@ impl Reader {
         let mut first = Vec::new();
         let mut second = Vec::new();
         for (conversation, newest) in &newest {
-            let asked = spans(&cursor(conversation), *newest, self.stride, false);
+            let now = self.desk.clock.now();
+            let mut asked = spans(&cursor(conversation), *newest, self.stride, false);
+            asked.extend(last_known(wanted[conversation], *newest, conversation, now));
             let mut asked = asked.into_iter().map(|span| (conversation.clone(), span));
             first.extend(asked.next());
             second.extend(asked);

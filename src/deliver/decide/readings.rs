@@ -70,6 +70,9 @@ const KNOWN_SOON: Duration = Duration::from_secs(30);
 /// The two readings that prove a loss lie so far apart.
 const PROOFS_APART: Duration = Duration::from_secs(2);
 
+/// What was not found for so long is looked for in vain.
+const IN_VAIN: Duration = Duration::from_secs(60);
+
 /// What is left over when a loss was proven gets so long to be found before the lane goes on: the lost one, sent again,
 /// proves the rest.
 const LEFT_OVER: Duration = Duration::from_secs(10);
@@ -130,6 +133,25 @@ pub fn spans(cursor: &Cursor, newest: i64, stride: i64, through: bool) -> Vec<Sp
         });
     }
     spans
+}
+
+/// What is asked for although nothing is new: the last seq that is known, once something is looked for in vain. A
+/// conversation that was emptied may have come as far again, with what is looked for at that place.
+pub fn last_known(
+    look: &Look,
+    newest: i64,
+    conversation: &Conversation,
+    now: Timestamp,
+) -> Option<Span> {
+    let cursor = look.cursors.get(conversation)?;
+    let ours = |one: &&Unsettled| one.conversation == *conversation;
+    let mut ours = look.unsettled.iter().filter(ours);
+    let in_vain = ours.any(|one| since(one.attempt.began, now) >= IN_VAIN);
+    let same = newest == cursor.seq && newest > 0 && cursor.holes.is_empty();
+    (same && in_vain).then_some(Span {
+        begin: newest,
+        end: newest,
+    })
 }
 
 /// Whether a part that begins beyond the cursor reaches back to before the first of these sends began, so that what was
@@ -197,6 +219,8 @@ struct Read {
     later: Option<usize>,
     /// Everything up to the newest seq was read.
     complete: bool,
+    /// There is more to read at once.
+    more: bool,
 }
 
 struct Settlement<'a> {
@@ -290,11 +314,13 @@ impl Settlement<'_> {
         if anew {
             (frontier, holes) = (0, BTreeMap::new());
             self.look_at(now);
+            read.more = true;
         }
         // Without a cursor (a crash came before it was kept) the whole conversation is read, which proves as much.
         read.complete = !anew && !young && frontier >= reading.newest;
         if frontier < reading.newest && frontier > before {
-            self.look_at(now); // there is more to read
+            self.look_at(now);
+            read.more = true;
         }
         for since_when in holes.values() {
             let wait = wait_for(since(*since_when, now)).max(Duration::from_millis(100));
@@ -322,7 +348,7 @@ impl Settlement<'_> {
         if read.found.contains(&unsettled.delivery) {
             return;
         }
-        let complete = read.complete;
+        let (complete, more) = (read.complete, read.more);
         let passed = read.later > Some(place);
         let began = unsettled.attempt.began;
         if !unsettled.accepted {
@@ -359,7 +385,7 @@ impl Settlement<'_> {
                 return;
             }
         }
-        if self.is_unproven(unsettled, outage) {
+        if !more && self.is_unproven(unsettled, outage) {
             self.unproven(unsettled, complete);
             return;
         }
@@ -795,6 +821,29 @@ mod tests {
         assert!(matches!(late.fates[0].fate, Fate::NotTaken { .. }));
         let unread = settled(&look, &sight(121_000, 2, 1, vec![]));
         assert_eq!(unread.fates.len(), 0);
+    }
+
+    #[test]
+    fn a_reset_that_has_come_as_far_again_is_noticed_when_something_is_looked_for_in_vain() {
+        // Found by the simulation: 1 was read, the conversation was emptied, and the next of ours got 1.
+        let look = look(1, vec![accepted(1)]);
+        assert_eq!(last_known(&look, 1, &chat(), at(59_000)), None);
+        let last = Span { begin: 1, end: 1 };
+        assert_eq!(last_known(&look, 1, &chat(), at(60_000)), Some(last));
+        assert_eq!(last_known(&look, 2, &chat(), at(60_000)), None);
+        let found = settled(&look, &sight(60_000, 1, 1, vec![ours(1, 1)]));
+        assert!(matches!(found.fates[0].fate, Fate::Stored { seq: 1, .. }));
+        assert_eq!(found.cursors[&chat()].seq, 0);
+    }
+
+    #[test]
+    fn nothing_is_unproven_while_there_is_more_to_read() {
+        // Found by the simulation: after a long outage the history is read in several looks.
+        let mut sight = sight(700_000, 3, 1, vec![others(1), others(2)]);
+        sight.readings.get_mut(&chat()).unwrap().newest = 9;
+        let look = look(1, vec![accepted(1)]);
+        let settled = settled(&look, &sight);
+        assert_eq!((settled.fates.len(), settled.look_again), (0, at(700_000)));
     }
 
     #[test]

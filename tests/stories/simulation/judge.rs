@@ -90,7 +90,7 @@ impl Story {
         } else if copies.iter().any(|taken| taken.was_a_hole()) {
             Some(WAS_A_HOLE)
         } else if row.tallies.contains(&Tally::PossibleRepeat)
-            && self.server.was_hidden(&row.conversation)
+            && (self.server.was_hidden(&row.conversation) || self.history_fails > 0)
         {
             // What can be read is found or proven, so only what was hidden may be said twice for want of a proof.
             Some(NO_PROOF)

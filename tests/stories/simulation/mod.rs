@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use openim_bridge::deliver::decide;
 use openim_bridge::deliver::decide::readings::{
-    Part, Reading, Sight, Span, reaches_back, settle, spans,
+    Part, Reading, Sight, Span, last_known, reaches_back, settle, spans,
 };
 use openim_bridge::deliver::{Outage, Policy, Unproven};
 use openim_bridge::model::{
@@ -768,7 +768,14 @@ impl Story {
         for (conversation, newest) in &glance.newest {
             let cursor = glance.look.cursors.get(conversation).cloned();
             let cursor = cursor.unwrap_or_default();
-            let mut asked = spans(&cursor, *newest, self.stride, false).into_iter();
+            let mut asked = spans(&cursor, *newest, self.stride, false);
+            asked.extend(last_known(
+                &glance.look,
+                *newest,
+                conversation,
+                glance.sight.at,
+            ));
+            let mut asked = asked.into_iter();
             glance
                 .first
                 .extend(asked.next().map(|span| (conversation.clone(), span)));
