@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::courier::{Desk, OUTBOX_PAUSE, random, tell_change};
 use super::decide::readings::{Found, Part, Reading, Sight, Span, reaches_back, settle, spans};
-use super::decide::{plus, since};
+use super::decide::{Outage, plus, since};
 use super::openim::{NoHistory, Sign};
 use crate::model::{Conversation, DeliveryId, Lane, Step, Timestamp};
 use crate::outbox::{Cursor, Fate, Look, OutboxError, Settled, Unsettled};
@@ -45,6 +45,8 @@ const REMEMBERED: usize = 10_000;
 /// Reads back what was sent.
 pub(super) struct Reader {
     desk: Desk,
+    /// Since when this process can ask. What is older was sent by one before it, and nobody may have asked since.
+    began: Timestamp,
     stride: i64,
     failures: u32,
     pause_until: Option<Timestamp>,
@@ -55,6 +57,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(desk: Desk) -> Reader {
         Reader {
+            began: desk.clock.now(),
             desk,
             stride: STRIDE,
             failures: 0,
@@ -118,7 +121,7 @@ impl Reader {
             .iter()
             .zip(&sights)
             .map(|(look, sight)| {
-                let outage = |since| self.desk.breaker.outage(since, now);
+                let outage = |since| self.outage(since, now);
                 settle(look, sight, outage, &self.desk.policy, random())
             })
             .collect();
@@ -128,6 +131,16 @@ impl Reader {
         self.settle(settled).await?;
         self.desk.freed.notify_one();
         Ok(Some(self.desk.clock.now()))
+    }
+
+    /// The time in which nobody could ask: while the server could not be used, and before this process began. After a long
+    /// standstill one bad answer must not be all that a message is called unproven for.
+    fn outage(&self, since_when: Timestamp, now: Timestamp) -> Outage {
+        let outage = self.desk.breaker.outage(since_when, now);
+        Outage {
+            lasted: outage.lasted + since(since_when, self.began.min(now)),
+            ..outage
+        }
     }
 
     /// Writes it down, however often that has to be tried: the lanes are not looked at again before.

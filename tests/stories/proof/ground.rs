@@ -216,6 +216,15 @@ to = ["notice:#u_li"]
         }
     }
 
+    /// Lets time pass while the service works.
+    pub async fn passes(&self, span: Duration) {
+        let end = self.clock.now().saturating_add(span).unwrap();
+        while self.clock.now() < end {
+            self.lever.advance(SHORT_PULL);
+            Clock::system().sleep(BEAT).await;
+        }
+    }
+
     /// What the server was asked so far.
     fn heard(&self) -> u64 {
         let paths = [

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -213,4 +214,25 @@ fn every_fault_that_the_sandbox_knows_is_in_the_matrix() {
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert_eq!(tried.len(), 33);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_long_standstill_one_bad_answer_is_no_reason_to_repeat_anything() {
+    let team = ["team".to_owned()];
+    let ground = Ground::lay(Store::Sqlite, &team);
+    ground.play(7, &["unreadable"]);
+    let up = ground.start().await;
+    ground.post(&up, "group", "team", "accepted").await;
+    ground.passes(Duration::from_secs(5)).await;
+    ground.stop(up).await;
+
+    // Longer than what nobody has proven is waited for; and the history cannot be read at once.
+    ground.lever.advance(Duration::from_secs(20 * 60));
+    ground.play(7, &["unreadable:for=30s"]);
+    let up = ground.start().await;
+    ground.until_all_ended(1).await.unwrap();
+    ground.stop(up).await;
+
+    let counts = ground.books().await.count(&[vec!["accepted".to_owned()]]);
+    assert_eq!(counts.to_string(), "0 / 0 / 0");
 }
