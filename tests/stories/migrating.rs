@@ -324,6 +324,7 @@ async fn nothing_moves_while_a_service_runs_on_either_side_or_into_another_outbo
                    AND classid::bigint = hashtext('openim_bridge_' || current_schema())::bigint & 4294967295";
     while set.schema.psql(listens) == "0" {
         assert!(patience.elapsed() < Duration::from_secs(20));
+        Clock::system().sleep(Duration::from_millis(20)).await;
     }
     let error = set.migrate().await.unwrap_err().to_string();
     assert!(error.contains("a service is working on it"), "{error}");

@@ -20,7 +20,7 @@ pub(super) const COLUMNS: &str =
     "l.number, l.name, l.last_position, l.epoch, l.owner, l.in_hand, l.look, l.look_newest,
     l.stopped, l.held, l.held_for_one, l.rests_until, l.waits_for";
 
-/// A lane whose row is locked by us. Changes become real in [`write`].
+/// A lane whose row is locked by us. Changes become real in [`write()`].
 #[derive(Clone, Debug)]
 pub(super) struct LaneRow {
     pub number: i64,
