@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OPENIM_BRIDGE_PROOF=long
-exec cargo test --locked --test stories "proof::${1:-}" -- --nocapture --test-threads=1
+exec cargo test --locked --test stories "proof::${1:-}" -- --nocapture --include-ignored --test-threads=1

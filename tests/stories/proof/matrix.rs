@@ -194,11 +194,13 @@ async fn matrix(engine: Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes long and wants a quiet machine: tests/proof.sh runs it"]
 async fn over_sqlite_nothing_is_lost_said_twice_or_out_of_order_but_as_the_record_says() {
     matrix(Engine::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes long and wants a quiet machine: tests/proof.sh runs it"]
 async fn over_postgres_nothing_is_lost_said_twice_or_out_of_order_but_as_the_record_says() {
     matrix(Engine::Postgres).await;
 }

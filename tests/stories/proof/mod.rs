@@ -1,7 +1,7 @@
 //! The proof of the promises "not lost, not twice, in order": the whole service between real webhooks and a chat server that
 //! breaks, and the books of that server.
 //!
-//! A short form runs always. `tests/proof.sh` runs the long one and prints the tables that stand in `docs/proofs.md`.
+//! A short form of the crashes runs always. `tests/proof.sh` runs everything in its long form and prints the tables that stand in `docs/proofs.md`.
 
 mod books;
 mod crash;
