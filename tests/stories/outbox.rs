@@ -102,7 +102,6 @@ promises! {
         without_the_lanes_epoch_facts_are_taken_and_decisions_are_not
         a_fact_is_believed_whatever_the_state
         what_is_found_while_it_is_sent_again_ends_as_stored
-        what_was_found_while_it_was_sent_is_stored_after_a_crash
         what_is_found_at_another_place_too_is_noted
         how_far_a_conversation_was_read_is_remembered
         a_person_and_the_notices_to_that_person_are_read_apart

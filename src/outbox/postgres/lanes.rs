@@ -220,9 +220,7 @@ pub(super) async fn take_over(tx: &Tx, terms: &Terms) -> Result<u64, Failed> {
                                waits_for = 'the service stopped while this was being sent'
              FROM gone WHERE l.number = gone.number RETURNING gone.in_hand
          )
-         UPDATE delivery SET unsettled_since = CASE WHEN seq IS NULL THEN $2 END,
-                            state = CASE WHEN seq IS NULL THEN state ELSE 'stored' END
-        WHERE number IN (SELECT in_hand FROM taken) AND state = 'sending'",
+         UPDATE delivery SET unsettled_since = $2 WHERE number IN (SELECT in_hand FROM taken) AND state = 'sending'",
         &[&terms.owner, &micros(terms.now), &TAKEN_AT_ONCE],
     )
     .await

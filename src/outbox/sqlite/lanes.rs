@@ -181,10 +181,7 @@ pub(super) fn recover(turn: &Turn<'_>) -> rusqlite::Result<usize> {
     for (lane, delivery) in &in_hand {
         turn.db
             .prepare_cached(
-                // One that was found before its end was written down is there.
-                "UPDATE delivery SET unsettled_since = CASE WHEN seq IS NULL THEN ?2 END,
-                                     state = CASE WHEN seq IS NULL THEN state ELSE 'stored' END
-                 WHERE number = ?1 AND state = 'sending'",
+                "UPDATE delivery SET unsettled_since = ?2 WHERE number = ?1 AND state = 'sending'",
             )?
             .execute([*delivery, micros(turn.now)])?;
         release(

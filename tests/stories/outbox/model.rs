@@ -533,11 +533,7 @@ impl Model {
         for row in self.lanes.values_mut() {
             row.looking = None;
             if let Some(id) = row.in_hand.take() {
-                let owed = self.deliveries.get_mut(&id).unwrap();
-                owed.unsettled = owed.seq.is_none();
-                if owed.seq.is_some() {
-                    owed.state = DeliveryState::Stored;
-                }
+                self.deliveries.get_mut(&id).unwrap().unsettled = true;
                 row.look = Some(row.look.map_or(now, |look| look.min(now)));
                 row.newest = Some(row.newest.map_or(now, |newest| newest.max(now)));
             }

@@ -527,34 +527,6 @@ pub async fn what_is_found_while_it_is_sent_again_ends_as_stored(engine: &mut dy
     }
 }
 
-pub async fn what_was_found_while_it_was_sent_is_stored_after_a_crash(engine: &mut dyn Engine) {
-    let (clock, lever) = clock();
-    let outbox = engine.open(&clock);
-    let id = keep_one(&*outbox, "group:#a", "one", &clock).await;
-    let claims = claim_all(&*outbox, &clock).await;
-    queue(&*outbox, &claims[0], &clock).await;
-    lever.advance(MINUTE);
-    let seen = look(&*outbox, &clock).await;
-    settle(&*outbox, &seen, &clock, &[Fate::Unproven]).await;
-    claim_all(&*outbox, &clock).await;
-    let mut fact = settled(&seen, &clock);
-    fact.fates = vec![settling(&seen.unsettled[0], &clock, stored(9))];
-    outbox.settle(vec![fact]).await.unwrap();
-
-    engine.crash();
-    lever.advance(MINUTE);
-    let outbox = engine.open(&clock);
-
-    // Whoever looks takes over what the crash left open; there is nothing to be said again.
-    for look in outbox.looks(10, clock.now()).await.unwrap() {
-        assert!(look.unsettled.is_empty());
-        settle(&*outbox, &look, &clock, &[]).await;
-    }
-    let found = find(&*outbox, id).await;
-    assert_eq!((found.state, found.seq), (DeliveryState::Stored, Some(9)));
-    assert!(claim_all(&*outbox, &clock).await.is_empty());
-}
-
 pub async fn what_is_found_at_another_place_too_is_noted(engine: &mut dyn Engine) {
     let (clock, lever) = clock();
     let outbox = engine.open(&clock);
