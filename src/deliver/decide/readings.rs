@@ -295,16 +295,31 @@ impl Settlement<'_> {
         }
 
         let mut holes: BTreeMap<i64, Timestamp> = known.clone();
-        holes.retain(|seq, since_when| {
-            let passed = asked.contains(seq) && since(*since_when, now) >= HOLE_IS_YOUNG;
-            !came.contains_key(seq) && !passed
-        });
+        holes.retain(|seq, _| !came.contains_key(seq));
+        // It was given time enough: it stays a hole.
+        let passed: BTreeSet<i64> = holes
+            .iter()
+            .filter(|(seq, since_when)| {
+                asked.contains(seq) && since(**since_when, now) >= HOLE_IS_YOUNG
+            })
+            .map(|(seq, _)| *seq)
+            .collect();
         // The last known one has to come back as well: where it does not, its seq may be another's since a reset.
         let news = asked.iter().copied().filter(|seq| *seq >= before);
         for seq in news.filter(|seq| *seq <= frontier && !came.contains_key(seq)) {
             holes.entry(seq).or_insert(now);
         }
-        let young = !holes.is_empty();
+        // One before another hole, or at the very end, is remembered: what is asked for begins before the first hole, and that
+        // something comes back shows that we can read.
+        let mut next = frontier + 1;
+        for seq in holes.keys().rev().copied().collect::<Vec<i64>>() {
+            if passed.contains(&seq) && seq + 1 != next {
+                holes.remove(&seq);
+            } else {
+                next = seq;
+            }
+        }
+        let young = holes.keys().any(|seq| !passed.contains(seq));
         holes.extend(again);
         if let Some((first_too_many, _)) = holes.iter().nth(MOST_HOLES) {
             frontier = first_too_many - 1;
@@ -322,7 +337,7 @@ impl Settlement<'_> {
             self.look_at(now);
             read.more = true;
         }
-        for since_when in holes.values() {
+        for (_, since_when) in holes.iter().filter(|(seq, _)| !passed.contains(seq)) {
             let wait = wait_for(since(*since_when, now)).max(Duration::from_millis(100));
             self.look_at(plus(now, wait));
         }
@@ -684,6 +699,51 @@ mod tests {
         let second = settled(&missing, &sight(2100, 8, 9, vec![]));
         assert_eq!(fates(&second), [(id(1), &Fate::Dropped)]);
         assert!(!second.stop);
+    }
+
+    #[test]
+    fn seqs_without_a_message_at_the_very_end_keep_a_loss_unproven_for_60_s_and_not_for_ever() {
+        let mut missing = accepted(1);
+        missing.missing_since = Some(at(100));
+        let found = || vec![ours(7, 2)];
+        let mut look = look(7, vec![missing]);
+        let holes = |settled: &Settled| {
+            let holes = settled.cursors[&chat()].holes.iter();
+            holes.map(|hole| hole.seq).collect::<Vec<i64>>()
+        };
+
+        let early = settled(&look, &sight(3000, 9, 7, found()));
+        assert_eq!((early.fates.len(), holes(&early)), (0, vec![8, 9]));
+        look.cursors = early.cursors;
+        let later = settled(&look, &sight(62_000, 9, 7, found()));
+        assert_eq!((later.fates.len(), later.cursors.len()), (0, 0));
+        let proven = settled(&look, &sight(63_000, 9, 7, found()));
+        assert_eq!(fates(&proven), [(id(1), &Fate::Dropped)]);
+        assert!(proven.cursors.is_empty(), "they are remembered as old");
+        assert!(proven.look_again >= at(63_000 + 30_000), "in no hurry");
+
+        // Its second send comes behind them: they are forgotten.
+        let cursor = &look.cursors[&chat()];
+        assert_eq!(spans(cursor, 10, 100, false), [Span { begin: 7, end: 10 }]);
+        let found = vec![ours(7, 2), ours(10, 1)];
+        let after = settled(&look, &sight(70_000, 10, 7, found));
+        assert!(matches!(after.fates[0].fate, Fate::Stored { seq: 10, .. }));
+        assert_eq!((after.cursors[&chat()].seq, holes(&after)), (10, vec![]));
+    }
+
+    #[test]
+    fn an_old_hole_before_a_young_one_is_remembered_so_that_the_question_begins_before_both() {
+        let mut look = look(8, vec![accepted(1)]);
+        let hole = |seq, millis| Hole {
+            seq,
+            since: at(millis),
+        };
+        look.cursors.get_mut(&chat()).unwrap().holes = vec![hole(8, 0)];
+        let found = || vec![ours(7, 2), others(10)];
+        let settled = settled(&look, &sight(61_000, 10, 7, found()));
+        let cursor = &settled.cursors[&chat()];
+        assert_eq!(cursor.holes, [hole(8, 0), hole(9, 61_000)]);
+        assert_eq!(spans(cursor, 10, 100, false), [Span { begin: 7, end: 9 }]);
     }
 
     #[test]

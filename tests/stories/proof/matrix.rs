@@ -91,7 +91,10 @@ async fn run(trial: &Trial, traffic: Traffic, store: Store, size: &Size, seed: u
     counts.broken.extend(ended.err());
     let allowed: BTreeSet<Exception> = trial.may.iter().copied().collect();
     for exception in counts.exceptions.difference(&allowed) {
-        let text = format!("{exception:?} is no exception that this fault may lead to");
+        let text = format!(
+            "{exception:?} is no exception that this fault may lead to; what ended: {:?}",
+            counts.reasons
+        );
         counts.broken.push(text);
     }
     let met = ground.sandbox.faults();
