@@ -194,7 +194,7 @@ impl Checked {
             "ok": !self.is_broken(),
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "digest": book.map(|book| &book.digest),
-            "bridges": at_work.map(|one| bridge(one)).collect::<Vec<_>>(),
+            "bridges": at_work.map(bridge).collect::<Vec<_>>(),
             "retry": self.loaded.settings.as_ref().map(|settings| {
                 let schedule = &settings.delivery.schedule;
                 json!({ "attempts": schedule.attempts(), "horizon_s": schedule.horizon.as_secs() })

@@ -182,7 +182,7 @@ fn what_was_written_for_slack_has_a_title_of_plain_text() {
         ("slack", message, "see the page @here & @ann"),
         (
             "wecom",
-            r##"{"msgtype": "markdown", "markdown": {"content": "# Build <font color=\"warning\">482</font>\n> [failed](https://x.example)"}}"##,
+            r##"{"msgtype": "markdown", "markdown": {"content": "# Build <font color=\"warning\">482</font>\n[failed](https://x.example)"}}"##,
             "Build 482 failed",
         ),
     ] {
