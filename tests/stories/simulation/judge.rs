@@ -54,7 +54,7 @@ impl Story {
                 let lost = copies.is_empty();
                 self.ending.lost += usize::from(lost);
                 let reason = row.reason.clone().unwrap_or_default();
-                match reason.starts_with("sent 2 times") {
+                match reason.starts_with("sent 2 times") && self.could_not_be_read(row) {
                     true => self.exception(GIVEN_UP),
                     false => self.violation(format!("{id} is dead: {reason}")),
                 }
@@ -74,6 +74,13 @@ impl Story {
         if row.state == DeliveryState::Refused && !copies.is_empty() && excuse.is_none() {
             self.violation(format!("{id} is called refused and is there"));
         }
+    }
+
+    fn could_not_be_read(&self, row: &Row) -> bool {
+        let conversation = &row.conversation;
+        self.history_fails > 0
+            || self.server.was_hidden(conversation)
+            || self.server.begins_with_a_hole(conversation)
     }
 
     /// Which named exception may make this one twice or out of order.

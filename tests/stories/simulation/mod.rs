@@ -218,6 +218,7 @@ impl Story {
             stalls: luck(300),
             early_seqs: luck(500),
             holes: luck(200),
+            vanishes: luck(300),
             filled_late: luck(60),
             repeats: luck(300),
             others: luck(900),

@@ -60,6 +60,8 @@ pub struct Moods {
     pub stalls: u64,
     pub early_seqs: u64,
     pub holes: u64,
+    /// The seq is given away and the message never written.
+    pub vanishes: u64,
     pub filled_late: u64,
     pub repeats: u64,
     pub others: u64,
@@ -163,6 +165,14 @@ impl Server {
                         visible: None,
                     });
                 }
+                if dice.chance(moods.vanishes) {
+                    chat.slots.push(Slot {
+                        taken: None,
+                        visible: None,
+                    });
+                    self.taken[number].dropped |= self.taken[number].visible.is_none();
+                    continue;
+                }
                 let visible = if dice.chance(moods.early_seqs) {
                     later(at, dice.span(10, 20_000))
                 } else if dice.chance(moods.filled_late) {
@@ -228,6 +238,13 @@ impl Server {
     pub fn was_hidden(&self, conversation: &Conversation) -> bool {
         let chat = self.chats.get(conversation);
         chat.is_some_and(|chat| chat.was_hidden)
+    }
+
+    /// Whether its first seq never got a message: before another one came, nothing showed that anybody can read it.
+    pub fn begins_with_a_hole(&self, conversation: &Conversation) -> bool {
+        let chat = self.chats.get(conversation);
+        let first = chat.and_then(|chat| chat.slots.first());
+        first.is_some_and(|slot| slot.visible.is_none())
     }
 
     pub fn says_queued(&self, operation_id: &str) -> bool {
