@@ -218,7 +218,7 @@ impl Story {
             stalls: luck(300),
             early_seqs: luck(500),
             holes: luck(200),
-            vanishes: luck(300),
+            vanishes: luck(100),
             filled_late: luck(60),
             repeats: luck(300),
             others: luck(900),
@@ -255,7 +255,8 @@ impl Story {
             })
             .collect::<Vec<_>>();
         let server = Server::new(moods, clock(&mut dice, 120_000));
-        let stride = [3, 10, 200][usize::try_from(dice.below(3)).unwrap()];
+        // So many in a row are never without a message here; in life it is an exception that the protocol names.
+        let stride = [10, 30, 200][usize::try_from(dice.below(3)).unwrap()];
         let mut story = Story {
             dice,
             now: start,

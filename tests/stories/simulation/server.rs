@@ -41,13 +41,24 @@ struct Chat {
     unreadable_until: Option<Timestamp>,
     /// It could not be read for a while.
     was_hidden: bool,
+    /// It was so before it was emptied.
+    began_with_a_hole: bool,
+    /// The newest seq that was told since it was empty.
+    told: usize,
     resets: Vec<Reset>,
+}
+
+impl Chat {
+    fn begins_with_a_hole(&self) -> bool {
+        let first = self.slots.first();
+        first.is_some_and(|slot| slot.visible.is_none())
+    }
 }
 
 /// A conversation was emptied.
 struct Reset {
     at: Timestamp,
-    /// How many seqs there were.
+    /// How many seqs had been told of.
     seqs: usize,
     /// Whether it had fewer when somebody asked next; `None`: nobody has asked yet.
     noticed: Option<bool>,
@@ -205,10 +216,10 @@ impl Server {
     /// The conversation is emptied and counts from 1 again.
     pub fn reset(&mut self, conversation: &Conversation, now: Timestamp) {
         if let Some(chat) = self.chats.get_mut(conversation) {
-            let seqs = chat.slots.len();
+            chat.began_with_a_hole |= chat.begins_with_a_hole();
             chat.resets.push(Reset {
                 at: now,
-                seqs,
+                seqs: std::mem::take(&mut chat.told),
                 noticed: None,
             });
             for slot in chat.slots.drain(..) {
@@ -243,8 +254,7 @@ impl Server {
     /// Whether its first seq never got a message: before another one came, nothing showed that anybody can read it.
     pub fn begins_with_a_hole(&self, conversation: &Conversation) -> bool {
         let chat = self.chats.get(conversation);
-        let first = chat.and_then(|chat| chat.slots.first());
-        first.is_some_and(|slot| slot.visible.is_none())
+        chat.is_some_and(|chat| chat.began_with_a_hole || chat.begins_with_a_hole())
     }
 
     pub fn says_queued(&self, operation_id: &str) -> bool {
@@ -259,6 +269,7 @@ impl Server {
         for reset in &mut chat.resets {
             reset.noticed.get_or_insert(seqs < reset.seqs);
         }
+        chat.told = chat.told.max(seqs);
         i64::try_from(seqs).unwrap()
     }
 
