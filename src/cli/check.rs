@@ -111,7 +111,7 @@ impl Checked {
         let mut text = show(&self.problems, &self.loaded.sources, true);
         if let (Some(settings), Some(book)) = (&self.loaded.settings, &self.loaded.book) {
             for door in book.doors() {
-                text.push_str(&describe(settings, door));
+                text.push_str(&describe(settings, door, directory));
             }
             let _ = writeln!(text, "{}\n", schedule_in_words(&settings.delivery));
         }
@@ -300,7 +300,7 @@ fn plural(count: usize, word: &str) -> String {
 }
 
 /// One bridge: where it takes webhooks, who is believed, where its events go, and a line to try it.
-fn describe(settings: &Settings, door: &Bridge) -> String {
+fn describe(settings: &Settings, door: &Bridge, directory: &Path) -> String {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     let address = address(settings, door);
     let mut text = format!("{bold}{}{bold:#}  POST {address}\n", door.name);
@@ -321,7 +321,7 @@ fn describe(settings: &Settings, door: &Bridge) -> String {
     for route in &door.routes {
         line(&route.name, &leads(route));
     }
-    match curl_line(door, &address) {
+    match curl_line(door, &address, directory) {
         Some(curl) => line("try it", &format!("{curl}  {dim}# 202{dim:#}")),
         None => line("try it", &format!("openim-bridge try {} FILE", door.name)),
     }
