@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::mac;
 use crate::bridge::auth::{Auth, KeyForm, Scheme};
 use crate::model::Secret;
 
@@ -26,13 +27,42 @@ const HIDDEN: u8 = b'*';
 /// A longer hidden text says nothing more. In bytes.
 const LONGEST_HIDDEN: usize = 200;
 
+/// Makes a sum of bytes that can roll along a text. Odd, and with bits everywhere.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Looks for the secrets of one bridge in one request.
 pub(super) struct Finder {
-    secrets: Vec<Secret>,
-    /// Whether a secret begins with this byte.
-    begins: [bool; 256],
+    secrets: Vec<Known>,
     /// How much may still be looked at.
     left: usize,
+}
+
+/// A secret in small letters. Its sum is compared first, which takes the same time however much of it a text holds.
+struct Known {
+    secret: Secret,
+    sum: u64,
+    /// What the byte that leaves the sum weighs in it.
+    weight: u64,
+}
+
+impl Known {
+    fn of(folded: Vec<u8>) -> Known {
+        let roll = |(sum, weight): (u64, u64), byte: &u8| (rolled(sum, *byte), weighed(weight));
+        let (sum, weight) = folded.iter().fold((0, 1), roll);
+        Known {
+            secret: Secret::new(folded),
+            sum,
+            weight,
+        }
+    }
+}
+
+fn rolled(sum: u64, byte: u8) -> u64 {
+    weighed(sum).wrapping_add(u64::from(byte))
+}
+
+fn weighed(sum: u64) -> u64 {
+    sum.wrapping_mul(FACTOR)
 }
 
 /// There is more to look through than a request is worth.
@@ -44,7 +74,6 @@ impl Finder {
     pub fn of(auth: &Auth) -> Finder {
         let mut finder = Finder {
             secrets: Vec::new(),
-            begins: [false; 256],
             left: MOST_BYTES,
         };
         for way in auth.ways() {
@@ -79,10 +108,9 @@ impl Finder {
         }
         for form in forms {
             let folded: Vec<u8> = form.into_iter().map(fold).collect();
-            let known = |other: &Secret| other.expose() == folded;
+            let known = |known: &Known| mac::equal(known.secret.expose(), &folded);
             if folded.len() >= SHORTEST_SECRET && !self.secrets.iter().any(known) {
-                self.begins[usize::from(folded[0])] = true;
-                self.secrets.push(Secret::new(folded));
+                self.secrets.push(Known::of(folded));
             }
         }
     }
@@ -101,9 +129,9 @@ impl Finder {
     /// Whether a text has so much in common with a secret that it may be one with a typing error.
     pub fn resembles(&self, text: &[u8]) -> bool {
         let text: Vec<u8> = text.iter().copied().map(fold).collect();
-        self.secrets.iter().any(|secret| {
-            let mut parts = secret.expose().windows(TELLING);
-            parts.any(|part| text.windows(TELLING).any(|other| other == part))
+        self.secrets.iter().any(|known| {
+            let mut parts = known.secret.expose().windows(TELLING);
+            parts.any(|part| text.windows(TELLING).any(|other| mac::equal(other, part)))
         })
     }
 
@@ -142,22 +170,29 @@ impl Finder {
     fn look_plainly(&mut self, text: &[u8]) -> Result<Vec<Range<usize>>, TooMuch> {
         let mut found = Vec::new();
         let mut looked = text.len();
-        for (at, &byte) in text.iter().enumerate() {
-            if !self.begins[usize::from(fold(byte))] {
-                continue;
-            }
-            for secret in &self.secrets {
-                let secret = secret.expose();
-                let pairs = secret.iter().zip(&text[at..]);
-                let same = pairs.take_while(|(one, other)| **one == fold(**other));
-                let same = same.count();
-                looked += same;
-                if same == secret.len() {
-                    found.push(at..at + same);
+        for known in &self.secrets {
+            let secret = known.secret.expose();
+            let length = secret.len();
+            let mut sum = 0;
+            for (at, &byte) in text.iter().enumerate() {
+                sum = rolled(sum, fold(byte));
+                let Some(start) = (at + 1).checked_sub(length) else {
+                    continue;
+                };
+                if let Some(gone) = start.checked_sub(1) {
+                    let gone = u64::from(fold(text[gone])).wrapping_mul(known.weight);
+                    sum = sum.wrapping_sub(gone);
                 }
-            }
-            if looked > self.left {
-                return Err(TooMuch);
+                if sum == known.sum {
+                    let part: Vec<u8> = text[start..=at].iter().copied().map(fold).collect();
+                    if mac::equal(&part, secret) {
+                        found.push(start..at + 1);
+                    }
+                    looked += length;
+                }
+                if looked > self.left {
+                    return Err(TooMuch);
+                }
             }
         }
         self.left = self.left.checked_sub(looked).ok_or(TooMuch)?;
