@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::Everywhere;
 use super::directory::Directory;
 use crate::bridge::auth::{Auth, Place, Scheme};
-use crate::bridge::problem::{Level, Problem, Sources, show};
+use crate::bridge::problem::{Level, Problem, Sources, nearest, show};
 use crate::bridge::{Bridge, RuleBook, shipped};
 use crate::intake::{Request, as_written};
 use crate::model::{SecretRef, Timestamp};
@@ -89,7 +88,9 @@ fn why_headless(text: &[u8]) -> &'static str {
     let is_text = |text: &str| !text.contains(|c: char| c.is_control() && !c.is_whitespace());
     let is_header = || {
         let name = first.split(|&byte| byte == b':').next().unwrap_or_default();
-        name.len() < first.len() && HeaderName::from_bytes(name).is_ok()
+        // Pages that show a request also write `Request URL: …`.
+        let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_ ".contains(byte);
+        !name.is_empty() && name.len() < first.len() && name.iter().all(in_name)
     };
     if text.trim_ascii().is_empty() {
         "is empty"
@@ -226,6 +227,9 @@ pub fn whole_book(loaded: &Loaded) -> anyhow::Result<&RuleBook> {
 pub fn find_bridge<'b>(book: &'b RuleBook, name: &str) -> anyhow::Result<&'b Arc<Bridge>> {
     let Some(bridge) = book.bridges.get(name) else {
         let known: Vec<&str> = book.bridges.keys().map(String::as_str).collect();
+        if let Some(near) = nearest(&name.to_lowercase(), known.iter().copied()) {
+            bail!("there is no bridge `{name}`; did you mean `{near}`?");
+        }
         bail!(
             "there is no bridge `{name}`; there are: {}",
             known.join(", ")
@@ -264,6 +268,9 @@ fn number_of(bridge: &Bridge, secret: &str) -> anyhow::Result<usize> {
         .filter(|number| (1..=bridge.secrets.len()).contains(number));
     let Some(number) = by_name.or(by_number) else {
         let known: Vec<String> = bridge.secrets.iter().map(ToString::to_string).collect();
+        if secret.parse::<usize>().is_err() {
+            secret.parse::<SecretRef>()?;
+        }
         bail!(
             "`{secret}` is none of the secrets of `{}`: {}",
             bridge.name,

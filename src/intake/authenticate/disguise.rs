@@ -16,7 +16,7 @@ const SHORTEST_SECRET: usize = 6;
 const DEEPEST: usize = 3;
 
 /// So many bytes are looked at in one request, all writings together. An ordinary body of 256 KiB takes less than half of it.
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 8 << 20;
 
 /// So many bytes in a row that a text has in common with a secret are no chance.
 const TELLING: usize = 8;
@@ -161,6 +161,8 @@ impl Finder {
     }
 
     fn look_inside(&mut self, view: &View, deep: usize) -> Result<Vec<Range<usize>>, TooMuch> {
+        // Within bytes that are no text nobody writes anything in another way.
+        let deep = if is_text(&view.bytes) { deep } else { 0 };
         let found = self.look(&view.bytes, deep)?;
         let outside = |found: Range<usize>| view.from[found.start]..view.to[found.end - 1];
         Ok(found.into_iter().map(outside).collect())
@@ -200,6 +202,12 @@ impl Finder {
     }
 }
 
+/// Whether hardly any of the bytes are control characters. A few may be what stands in front, read by mistake.
+fn is_text(bytes: &[u8]) -> bool {
+    let control = |byte: &&u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    bytes.iter().filter(control).count() <= 4 + bytes.len() / 20
+}
+
 fn fold(byte: u8) -> u8 {
     match byte {
         b'+' => b' ',
@@ -208,7 +216,6 @@ fn fold(byte: u8) -> u8 {
 }
 
 /// A text with a writing undone: its bytes, and for each where it begins and ends in the text.
-#[derive(Default)]
 struct View {
     bytes: Vec<u8>,
     from: Vec<usize>,
@@ -216,6 +223,14 @@ struct View {
 }
 
 impl View {
+    fn of(most: usize) -> View {
+        View {
+            bytes: Vec::with_capacity(most),
+            from: Vec::with_capacity(most),
+            to: Vec::with_capacity(most),
+        }
+    }
+
     fn push(&mut self, byte: u8, from: usize, to: usize) {
         self.bytes.push(byte);
         self.from.push(from);
@@ -269,7 +284,7 @@ fn escapes(text: &[u8]) -> Option<View> {
 
 /// The text with everything undone that `undo` can read the beginning of: what it means, and how long it is.
 fn undone(text: &[u8], undo: impl Fn(&[u8]) -> Option<(Vec<u8>, usize)>) -> View {
-    let mut view = View::default();
+    let mut view = View::of(text.len());
     let mut at = 0;
     while at < text.len() {
         let (meant, length) = undo(&text[at..]).unwrap_or_else(|| (vec![text[at]], 1));
@@ -300,7 +315,7 @@ fn runs(text: &[u8], belongs: impl Fn(u8) -> bool, shortest: usize) -> Vec<Vec<u
 }
 
 fn hex(text: &[u8], run: &[usize]) -> View {
-    let mut view = View::default();
+    let mut view = View::of(run.len() / 2);
     for pair in run.chunks_exact(2) {
         if let Some(byte) = byte_of(text[pair[0]], text[pair[1]]) {
             view.push(byte, pair[0], pair[1] + 1);
@@ -312,7 +327,7 @@ fn hex(text: &[u8], run: &[usize]) -> View {
 /// Both alphabets of base64 at once. A byte is made of two signs side by side.
 fn base64(text: &[u8], run: &[usize]) -> View {
     let value = |at: usize| sextet(text[run[at]]).unwrap_or_default();
-    let mut view = View::default();
+    let mut view = View::of(run.len());
     for index in 0..run.len() * 6 / 8 {
         let (sign, shift) = (index * 8 / 6, index * 8 % 6);
         let (high, low) = (value(sign) << (2 + shift), value(sign + 1) >> (4 - shift));

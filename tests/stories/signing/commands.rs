@@ -296,6 +296,14 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
             "none of the secrets of `timed`",
         ),
         (
+            vec!["sign", "timed", payload, "--secret", "hunter2"],
+            "is written as a reference",
+        ),
+        (
+            vec!["sign", "TIMED", payload],
+            "there is no bridge `TIMED`; did you mean `timed`?",
+        ),
+        (
             vec!["sign", "nobody", payload],
             "there is no bridge `nobody`",
         ),
@@ -308,6 +316,7 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
         assert_eq!(ended.status.code(), Some(2), "{arguments:?}");
         let said = text(&ended.stderr);
         assert!(said.contains(complaint), "{arguments:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
     }
 }
 
@@ -406,6 +415,10 @@ async fn a_file_that_is_no_whole_request_is_told_what_it_lacks() {
         (
             b"HTTP/1.1 401 Unauthorized\n\n",
             "is an answer and no request",
+        ),
+        (
+            b"Request URL: https://hook.example.com\nX-Hub-Signature-256: sha256=00\n\n{}",
+            "has headers but no request line",
         ),
         (
             b"X-Hub-Signature-256: sha256=00\n\n{}",
