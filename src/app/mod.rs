@@ -55,6 +55,7 @@ pub struct Running {
     pub console: SocketAddr,
     /// The rules in use.
     pub book: Arc<ArcSwap<RuleBook>>,
+    rules: Arc<Rules>,
     outbox: Arc<dyn Outbox>,
     door_listener: Listener,
     console_listener: Listener,
@@ -198,11 +199,18 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
     };
     let keeper = tokio::spawn(keeper.run());
     let courier = tokio::spawn(courier.run(raised(stopped.clone())));
-    let reload = tokio::spawn(reload(rules, start.directory, beside, clock, stopped));
+    let reload = tokio::spawn(reload(
+        rules.clone(),
+        start.directory,
+        beside,
+        clock,
+        stopped,
+    ));
     Ok(Running {
         door: door_listener.address,
         console: console_listener.address,
         book,
+        rules,
         outbox,
         door_listener,
         console_listener,
@@ -223,6 +231,10 @@ impl Running {
             () = stop => None,
             error = outbox.fatal() => Some(error),
         };
+        self.rules.freeze();
+        if fatal.is_none() {
+            tracing::info!("the service was told to stop: what is in flight is finished");
+        }
         // First the door: what it has taken is kept. Then the courier, which records what it learns. Then the outbox.
         self.door_listener.stop(GRACE).await;
         let _ = self.stop.send(true);
@@ -290,7 +302,7 @@ async fn reload(
     loop {
         tokio::select! {
             () = raised(stopped.clone()) => return,
-            () = watch.rung(&clock) => {}
+            () = watch.rung(rules.look_within(), &clock) => {}
         }
         let (rules, clock) = (rules.clone(), clock.clone());
         let looked = tokio::task::spawn_blocking(move || rules.look_again(&clock)).await;

@@ -101,11 +101,7 @@ impl Notices {
     /// One look.
     async fn round(&mut self) -> Result<(), OutboxError> {
         let now = self.clock.now();
-        let hear = |book: &RuleBook| {
-            let bridge = book.bridges.get(NOTICES);
-            bridge.is_some_and(|bridge| !bridge.routes.is_empty())
-        };
-        if !hear(&self.book.load()) {
+        if self.book.load().notices().is_none() {
             return Ok(());
         }
         self.tell_of_the_outage(now).await?;

@@ -1,6 +1,7 @@
 //! The rule-book in use: loaded at start, replaced as a whole when the directory's files change, never by a broken one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -12,6 +13,13 @@ use crate::deliver::{SendAs, Server};
 use crate::intake::sample::check_samples;
 use crate::model::{Clock, RuleBookInUse, Timestamp, Trouble};
 use crate::settings::{Environment, Loaded, SecretFiles, Settings, read_directory};
+
+/// How often the files are looked at where no notice comes: those of secrets, a file in a folder that is made at the same
+/// moment, network file systems, some mounts. They are few and small.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The same while a secret's file is not there: it is being replaced, or somebody is at work on it.
+const LOOK_AT_A_GAP: Duration = Duration::from_secs(1);
 
 /// The outbox of the default settings.
 const DEFAULT_OUTBOX: &str = "openim-bridge.db";
@@ -31,6 +39,8 @@ struct State {
     seen: Sources,
     /// The files of secrets that they name, as they were then.
     secret_files: SecretFiles,
+    /// The same files at the latest look, when one of them was gone for the first time.
+    gap: Option<SecretFiles>,
     /// When that was.
     looked: Timestamp,
     /// When the rules in use were loaded.
@@ -40,6 +50,8 @@ struct State {
     errors: usize,
     /// The first of them, in words.
     first: String,
+    /// The service ends: nothing is replaced any more.
+    frozen: bool,
 }
 
 /// A directory that cannot be used.
@@ -59,9 +71,15 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// The settings and the rule-book, when nothing is wrong: what `check` refuses, its samples included, is not used.
-fn whole(mut loaded: Loaded, now: Timestamp) -> Result<(Settings, RuleBook, Sources), Broken> {
-    if let Some(book) = &loaded.book {
+/// The settings and the rule-book, when nothing is wrong: what `check` refuses, its samples included, is not used. The samples
+/// of texts that `passed`, by their digest, are not asked again: only a secret is another one.
+fn whole(
+    mut loaded: Loaded,
+    passed: &str,
+    now: Timestamp,
+) -> Result<(Settings, RuleBook, Sources), Broken> {
+    let unasked = loaded.book.as_ref().filter(|book| book.digest != passed);
+    if let Some(book) = unasked {
         let found = check_samples(book, &loaded.sources, now);
         loaded.problems.extend(found);
     }
@@ -91,18 +109,20 @@ impl Rules {
         let last_good = LastGood::beside(&file);
         let (seen, secret_files) = (loaded.sources.clone(), loaded.secret_files.clone());
         let own_settings = loaded.settings.clone();
-        let (settings, book, state) = match whole(loaded, now) {
+        let (settings, book, state) = match whole(loaded, "", now) {
             Ok((settings, book, _)) => (
                 settings,
                 book,
                 State {
                     seen,
                     secret_files,
+                    gap: None,
                     looked: now,
                     since: now,
                     from: "directory",
                     errors: 0,
                     first: String::new(),
+                    frozen: false,
                 },
             ),
             Err(broken) if start.strict => return Err(broken),
@@ -111,7 +131,7 @@ impl Rules {
                     return Err(broken);
                 };
                 let last = Loaded::without_missing_secrets(sources, &start.environment);
-                let (settings, book, _) = match whole(last, now) {
+                let (settings, book, _) = match whole(last, "", now) {
                     Ok(last) => last,
                     Err(_) => return Err(broken),
                 };
@@ -129,11 +149,13 @@ impl Rules {
                     State {
                         seen,
                         secret_files,
+                        gap: None,
                         looked: now,
                         since: now,
                         from: "last good",
                         errors,
                         first,
+                        frozen: false,
                     },
                 )
             }
@@ -166,21 +188,52 @@ impl Rules {
         }
     }
 
+    /// How long the next look may be away.
+    pub fn look_within(&self) -> Duration {
+        let state = self.state();
+        match state.gap.is_some() || state.secret_files.has_gap() {
+            true => LOOK_AT_A_GAP,
+            false => LOOK,
+        }
+    }
+
+    /// Ends every replacing: what a look finds from now on is left for the next start.
+    pub fn freeze(&self) {
+        self.state().frozen = true;
+    }
+
+    /// Whether there is nothing to do for a look that found these texts, if not for the secrets.
+    fn nothing_new(&self, sources: &Sources) -> bool {
+        let mut state = self.state();
+        if state.frozen {
+            return true;
+        }
+        if state.seen != *sources {
+            return false;
+        }
+        // Secrets stand outside of the directory, where nothing tells of a change.
+        let read = state.secret_files.read_again(&self.environment);
+        if read == state.secret_files {
+            state.gap = None;
+            return true;
+        }
+        // Who replaces a file takes the old one away first: one that is gone is missed at the second look.
+        let is_first = read.has_lost(&state.secret_files) && state.gap.as_ref() != Some(&read);
+        state.gap = is_first.then_some(read);
+        is_first
+    }
+
     /// Reads the directory again, and the files of its secrets. When a file has changed: new rules as a whole, or the old ones and what is wrong.
     pub fn look_again(&self, clock: &Clock) {
         let (sources, problems) = read_directory(&self.directory);
-        let (same, known) = {
-            let state = self.state();
-            (state.seen == sources, state.secret_files.clone())
-        };
-        // Secrets stand outside of the directory, where nothing tells of a change.
-        if same && known == known.read_again(&self.environment) {
+        if self.nothing_new(&sources) {
             return;
         }
         let now = clock.now();
         let loaded = Loaded::of(sources, problems, &self.environment);
         let (seen, secret_files) = (loaded.sources.clone(), loaded.secret_files.clone());
-        let whole = whole(loaded, now).and_then(|(settings, book, sources)| {
+        let passed = self.book.load().digest.clone();
+        let whole = whole(loaded, &passed, now).and_then(|(settings, book, sources)| {
             match self.closes_every_door(&book) {
                 Some(problem) => Err(Broken {
                     problems: vec![problem],
@@ -191,20 +244,30 @@ impl Rules {
         });
         match whole {
             Ok((settings, book, sources)) => {
-                self.warn_of_restart(&settings);
+                {
+                    let mut state = self.state();
+                    if state.frozen {
+                        return;
+                    }
+                    self.warn_of_restart(&settings);
+                    tracing::info!(rule_book.digest = book.digest, "the rules were replaced");
+                    self.book.store(Arc::new(book));
+                    *state = State {
+                        seen,
+                        secret_files,
+                        gap: None,
+                        looked: now,
+                        since: now,
+                        from: "directory",
+                        errors: 0,
+                        first: String::new(),
+                        frozen: false,
+                    };
+                }
+                // After the change, for the disk may take its time.
                 self.keep(&sources);
-                tracing::info!(rule_book.digest = book.digest, "the rules were replaced");
-                self.book.store(Arc::new(book));
-                *self.state() = State {
-                    seen,
-                    secret_files,
-                    looked: now,
-                    since: now,
-                    from: "directory",
-                    errors: 0,
-                    first: String::new(),
-                };
             }
+            Err(_) if self.state().frozen => {}
             Err(broken) => {
                 log_problems(&broken.problems, &broken.sources);
                 let (errors, first) = sum_up(&broken.problems, &broken.sources);
@@ -215,6 +278,7 @@ impl Rules {
                 let mut state = self.state();
                 state.seen = seen;
                 state.secret_files = secret_files;
+                state.gap = None;
                 state.looked = now;
                 state.errors = errors;
                 state.first = first;

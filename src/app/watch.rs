@@ -19,10 +19,6 @@ use crate::model::Clock;
 /// How long the files must be quiet before they are read: an editor writes several at once.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// How often the files are looked at where no notice comes: a file in a folder that is made at the same moment, network
-/// file systems, some mounts. They are few and small.
-const LOOK: Duration = Duration::from_secs(5);
-
 /// Rings when files may have changed. What it rings for is only worth a look: contents decide.
 pub struct Watch {
     rung: Arc<Notify>,
@@ -64,11 +60,11 @@ impl Watch {
         }
     }
 
-    /// Returns when files may have changed.
-    pub async fn rung(&self, clock: &Clock) {
+    /// Returns when files may have changed, after `longest` at the latest.
+    pub async fn rung(&self, longest: Duration, clock: &Clock) {
         tokio::select! {
             () = self.rung.notified() => {}
-            () = clock.sleep(LOOK) => {}
+            () = clock.sleep(longest) => {}
         }
     }
 }

@@ -479,9 +479,20 @@ fn resolve_secrets(
     resolve: Resolve<'_>,
 ) -> (Vec<Option<Secret>>, bool) {
     let mut secrets = Vec::new();
+    let mut known = Vec::new();
     for text in written {
         let secret = match text.value.parse::<SecretRef>() {
-            Ok(reference) => resolve(&reference),
+            Ok(reference) => {
+                if known.contains(&reference) {
+                    let message = format!("`{reference}` is named twice");
+                    let flaw = Flaw::new(text.span.clone(), message);
+                    let help = "for a change of the secret without a gap name the new one beside the old one";
+                    reading.note(Level::Warning, flaw.help(help));
+                }
+                let secret = resolve(&reference);
+                known.push(reference);
+                secret
+            }
             Err(literal) => Err(literal.to_string()),
         };
         match secret {

@@ -28,6 +28,7 @@ const SIZE_UNITS: [(&str, u64); 8] = [
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("`{text}` is no span of time; write it like `90s`, `5m`, `1h30m` or `30d`");
+    let too_long = || format!("`{text}` is longer than can be counted");
     let mut millis: u64 = 0;
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -39,10 +40,12 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         let (_, scale) = TIME_UNITS
             .iter()
             .find(|(name, _)| *name == unit)
+            .filter(|_| !number.is_empty())
             .ok_or_else(wrong)?;
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let part = number.checked_mul(*scale).ok_or_else(wrong)?;
-        millis = millis.checked_add(part).ok_or_else(wrong)?;
+        let number: Option<u64> = number.parse().ok(); // digits, but too many of them
+        let part = number.and_then(|number| number.checked_mul(*scale));
+        let sum = part.and_then(|part| millis.checked_add(part));
+        millis = sum.ok_or_else(too_long)?;
         rest = after.trim_start();
     }
     Ok(Duration::from_millis(millis))
@@ -128,6 +131,10 @@ mod tests {
         ] {
             assert!(parse_time(text).is_err(), "{text}");
         }
+        assert_eq!(
+            parse_time("18446744073709551615w").unwrap_err(),
+            "`18446744073709551615w` is longer than can be counted"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod quoted;
 pub mod reading;
 pub mod route;
 pub mod shipped;
+pub mod syntax;
 pub mod table;
 pub mod template;
 pub mod words;
@@ -193,6 +194,12 @@ impl RuleBook {
             time_zone: surroundings.time_zone.clone(),
         });
         (book, problems)
+    }
+
+    /// The bridge through which the service tells its operator what is wrong; `None` when no chat is named for it.
+    pub fn notices(&self) -> Option<&Arc<Bridge>> {
+        let notices = self.bridges.get(NOTICES)?;
+        (!notices.routes.is_empty()).then_some(notices)
     }
 
     /// The bridges that the door takes webhooks for.

@@ -183,15 +183,28 @@ fn hide_secrets(text: &str) -> String {
         0,
         &mut spans,
     );
-    // Where the syntax is broken the tree is not whole: lines that speak of secrets are searched as text too.
+    // Where the syntax is broken the tree is not whole: lines that speak of secrets are searched as text too, and those behind
+    // them up to the next key or heading.
     let mut at = 0;
+    let mut kind = None;
     for line in text.split_inclusive('\n').filter(|_| !mistakes.is_empty()) {
-        if let Some((key, value)) = line.split_once('=')
-            && let Some(kind) = kind_of(key.trim())
-        {
-            let mut start = at + key.len() + 1;
+        let (key, value) = line.split_once('=').unwrap_or(("", line));
+        let is_heading = || {
+            let inside = line.trim_start().trim_start_matches('[');
+            line.trim_start().starts_with('[') && inside.starts_with(char::is_alphabetic)
+        };
+        // A line of base64 ends in `=` and has no key.
+        let has_value = !value.trim().is_empty() && !value.starts_with('=');
+        let of_key = kind_of(key.trim());
+        if value.len() < line.len() && (has_value || of_key.is_some()) {
+            kind = of_key;
+        } else if is_heading() {
+            kind = None;
+        }
+        if let Some(kind) = kind {
+            let mut start = at + line.len() - value.len();
             for word in value.split_inclusive(['"', '\'', '[', ']', '{', '=', ',', ' ']) {
-                if !kind.is_public(word.trim_end_matches(['"', '\'', ']', ',', ' '])) {
+                if !kind.is_public(word.trim_end_matches(['"', '\'', ']', ',', ' ', '\r', '\n'])) {
                     spans.push(start..start + word.len());
                 }
                 start += word.len();
@@ -339,6 +352,12 @@ mod tests {
             "secrets = { a = \"hunter2\"",
             "secrets = [\"env:X\", \"hunter2\"",
             "secrets = [5, \"hunter2\"]",
+            "secrets = [\n\"env:X\",\n\"hunter2\"\n[auth]\nscheme = \"token\"\n",
+            "secret = \"\"\"\nhunter2",
+            "secret = \"\"\"\nhunter2==",
+            "secrets =\n\"hunter2\"",
+            "secret = '''\na\nhunter2\n[auth]\n",
+            "secrets = [\"env:X\nhunter2\"]",
             "secret = \"pathhunter2\"",
             "[secret]\nx = \"header:hunter2\"",
             "api_url = \"http://admin:hunter2@host\"",

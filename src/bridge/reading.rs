@@ -9,6 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::problem::{Flaw, Level, Problem};
 use super::quoted::span_in_file;
+use super::syntax::slips;
 use super::table::Table;
 
 /// Collects the files as they are opened and the problems as they are found. A position (`span`) that it takes or that its
@@ -17,8 +18,8 @@ use super::table::Table;
 pub struct Reading<'a> {
     files: RefCell<Vec<Opened<'a>>>,
     problems: RefCell<Vec<Problem>>,
-    /// Lines whose syntax is wrong: what was made of them is a guess, and nothing more is said about them.
-    broken_lines: RefCell<Vec<Range<usize>>>,
+    /// Parts whose syntax is wrong: what was made of them is a guess, and nothing more is said about them.
+    guessed: RefCell<Vec<Range<usize>>>,
 }
 
 #[derive(Debug)]
@@ -50,16 +51,11 @@ impl<'a> Reading<'a> {
             start
         };
         let (table, mistakes) = DeTable::parse_recoverable(text);
-        let mut broken: Vec<Range<usize>> = Vec::new();
-        for mistake in &mistakes {
-            let span = moved(mistake.span().unwrap_or(0..0), start);
-            // The parser goes on after a mistake and may stumble again over the same line.
-            if !broken.iter().any(|line| line.contains(&span.start)) {
-                self.error(Flaw::new(span.clone(), mistake.message().to_owned()));
-                broken.push(moved(line_around(text, span.start - start), start));
-            }
+        for slip in slips(text, table.get_ref(), &mistakes) {
+            let span = moved(slip.flaw.span.clone(), start);
+            self.error(Flaw { span, ..slip.flaw });
+            self.guessed.borrow_mut().push(moved(slip.guessed, start));
         }
-        self.broken_lines.borrow_mut().append(&mut broken);
         let span = moved(table.span(), start);
         Table::new(
             self,
@@ -76,8 +72,8 @@ impl<'a> Reading<'a> {
 
     /// Notes a problem at a place of the reading.
     pub fn note(&self, level: Level, flaw: Flaw) {
-        let guessed = |line: &Range<usize>| line.contains(&flaw.span.start);
-        if self.broken_lines.borrow().iter().any(guessed) {
+        let guessed = |part: &Range<usize>| part.contains(&flaw.span.start);
+        if self.guessed.borrow().iter().any(guessed) {
             return;
         }
         let files = self.files.borrow();
@@ -160,20 +156,6 @@ impl<'a> Reading<'a> {
         problems.dedup();
         problems
     }
-}
-
-/// The line that holds a byte, its end included.
-fn line_around(text: &str, at: usize) -> Range<usize> {
-    let (before, after) = text.as_bytes().split_at(at.min(text.len()));
-    let start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let length = after
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .unwrap_or(after.len());
-    start..before.len() + length + 1
 }
 
 fn moved(span: Range<usize>, by: usize) -> Range<usize> {

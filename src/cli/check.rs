@@ -110,8 +110,8 @@ impl Checked {
     pub fn to_text(&self, directory: &Path) -> String {
         let mut text = show(&self.problems, &self.loaded.sources, true);
         if let (Some(settings), Some(book)) = (&self.loaded.settings, &self.loaded.book) {
-            for door in book.doors() {
-                text.push_str(&describe(settings, door, directory));
+            for bridge in bridges(book) {
+                text.push_str(&describe(settings, bridge, directory));
             }
             let _ = writeln!(text, "{}\n", schedule_in_words(&settings.delivery));
         }
@@ -164,7 +164,7 @@ impl Checked {
     }
 
     /// For machines. Its shape is kept stable: `ok`; `problems` (each: `level`, `file`, `line`, `column`, `message`, `help`);
-    /// `digest`, of the rule-book; `bridges` that take webhooks (each: `name`, `url`, `known_by`, `worth`, `routes`); `online`
+    /// `digest`, of the rule-book; `bridges` at work (each: `name`, `url`, `null` for the service's own notices, `known_by`, `worth`, `routes`); `online`
     /// (each: `level`, `about`, `says`), `null` when the server was not asked.
     pub fn to_json(&self) -> Value {
         let problem = |problem: &Problem| {
@@ -182,19 +182,19 @@ impl Checked {
             let settings = self.loaded.settings.as_ref();
             json!({
                 "name": bridge.name,
-                "url": settings.map(|settings| address(settings, bridge)),
+                "url": settings.filter(|_| bridge.is_door()).map(|settings| address(settings, bridge)),
                 "known_by": ways(bridge),
                 "worth": worth(bridge),
                 "routes": bridge.routes.iter().map(|route| &route.name).collect::<Vec<_>>(),
             })
         };
         let book = self.loaded.book.as_ref();
-        let doors = book.into_iter().flat_map(RuleBook::doors);
+        let at_work = book.into_iter().flat_map(bridges);
         json!({
             "ok": !self.is_broken(),
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "digest": book.map(|book| &book.digest),
-            "bridges": doors.map(|door| bridge(door)).collect::<Vec<_>>(),
+            "bridges": at_work.map(bridge).collect::<Vec<_>>(),
             "retry": self.loaded.settings.as_ref().map(|settings| {
                 let schedule = &settings.delivery.schedule;
                 json!({ "attempts": schedule.attempts(), "horizon_s": schedule.horizon.as_secs() })
@@ -206,6 +206,11 @@ impl Checked {
 
 fn colour(colour: AnsiColor) -> Style {
     Style::new().bold().fg_color(Some(colour.into()))
+}
+
+/// The bridges that something goes through: those with a door, and the one of the service's own notices.
+fn bridges(book: &RuleBook) -> impl Iterator<Item = &Bridge> {
+    book.doors().chain(book.notices()).map(|bridge| &**bridge)
 }
 
 /// What a rule-book names at the server.
@@ -223,9 +228,8 @@ fn named(book: &RuleBook) -> Named {
         )
     });
     let mut all: Vec<(String, Conversation)> = known_groups.chain(known_people).collect();
-    for to in book
-        .doors()
-        .flat_map(|door| &door.routes)
+    for to in bridges(book)
+        .flat_map(|bridge| &bridge.routes)
         .flat_map(|route| &route.to)
     {
         match to {
@@ -251,12 +255,12 @@ fn named(book: &RuleBook) -> Named {
 
 /// `2 bridges, 5 routes, 12 templates, 3 groups`
 fn inventory(book: &RuleBook, sources: &Sources) -> String {
-    let routes: usize = book.doors().map(|door| door.routes.len()).sum();
+    let routes: usize = bridges(book).map(|bridge| bridge.routes.len()).sum();
     let own = |path: &&String| path.starts_with("templates/") && path.ends_with(".hbs");
     let own = sources.keys().filter(own).count();
     let templates = plural(book.templates.names().len(), "template");
     let parts = [
-        plural(book.doors().count(), "bridge"),
+        plural(bridges(book).count(), "bridge"),
         plural(routes, "route"),
         format!("{templates} ({own} of your own)"),
         plural(book.groups.len(), "group"),
@@ -300,11 +304,15 @@ fn plural(count: usize, word: &str) -> String {
 }
 
 /// One bridge: where it takes webhooks, who is believed, where its events go, and a line to try it.
-fn describe(settings: &Settings, door: &Bridge, directory: &Path) -> String {
+fn describe(settings: &Settings, bridge: &Bridge, directory: &Path) -> String {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
-    let address = address(settings, door);
-    let mut text = format!("{bold}{}{bold:#}  POST {address}\n", door.name);
-    let widest = door
+    let address = address(settings, bridge);
+    let takes = match bridge.is_door() {
+        true => format!("POST {address}"),
+        false => "what the service has to say about itself".to_owned(),
+    };
+    let mut text = format!("{bold}{}{bold:#}  {takes}\n", bridge.name);
+    let widest = bridge
         .routes
         .iter()
         .map(|route| route.name.chars().count())
@@ -314,23 +322,28 @@ fn describe(settings: &Settings, door: &Bridge, directory: &Path) -> String {
     let mut line = |what: &str, said: &str| {
         let _ = writeln!(text, "  {dim}{what:<widest$}{dim:#}  {said}");
     };
-    line("known by", &ways(door));
-    for worth in worth(door) {
+    line("known by", &ways(bridge));
+    for worth in worth(bridge) {
         line("worth", &worth);
     }
-    for route in &door.routes {
+    for route in &bridge.routes {
         line(&route.name, &leads(route));
     }
-    match curl_line(door, &address, directory) {
-        Some(curl) => line("try it", &format!("{curl}  {dim}# 202{dim:#}")),
-        None => line("try it", &format!("openim-bridge try {} FILE", door.name)),
+    if bridge.is_door() {
+        match curl_line(bridge, &address, directory) {
+            Some(curl) => line("try it", &format!("{curl}  {dim}# 202{dim:#}")),
+            None => line("try it", &format!("openim-bridge try {} FILE", bridge.name)),
+        }
     }
     text.push('\n');
     text
 }
 
-fn ways(door: &Bridge) -> String {
-    let ways = door.auth.iter().flat_map(|auth| auth.ways());
+fn ways(bridge: &Bridge) -> String {
+    let Some(auth) = &bridge.auth else {
+        return "the service itself; nobody can post here".to_owned();
+    };
+    let ways = auth.ways().iter();
     Vec::from_iter(ways.map(|way| way.to_string())).join(", or ")
 }
 

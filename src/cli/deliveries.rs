@@ -1,17 +1,18 @@
 //! `deliveries`: where messages stand, and the ways back: retry, cancel, hold, release.
 
-use std::io::Write;
+use std::fmt;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anstyle::Style;
 use anyhow::{anyhow, bail};
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
 
 use super::desk::{AtTheDesk, Progress, Which, cell, coloured, newest, sit_down, table};
-use super::{Everywhere, say};
-use crate::model::{Content, Conversation, DeliveryId};
-use crate::outbox::{Change, Changed, DeliveryRecord, Filter, Page};
-use crate::web::desk::{CHUNK, Tally, change_all, find_by_number};
+use super::{Everywhere, say, wrong_usage};
+use crate::model::{Content, Conversation, DeliveryId, NotAConversation};
+use crate::outbox::{Change, Changed, DeliveryRecord};
+use crate::web::desk::{Tally, change_all, find_by_number};
 use crate::web::shown::{ConversationShown, DeliveryShown, TallyShown};
 
 /// The arguments of `deliveries`.
@@ -49,8 +50,8 @@ struct List {
     #[command(flatten)]
     which: Which,
     /// At most so many
-    #[arg(long, short = 'n', default_value_t = 30, value_name = "ROWS")]
-    limit: usize,
+    #[arg(long, short = 'n', default_value_t = 30, value_name = "ROWS", value_parser = value_parser!(u32).range(1..))]
+    limit: u32,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -59,7 +60,7 @@ struct List {
 #[derive(Debug, clap::Args)]
 struct Show {
     /// The delivery's number, as `deliveries` lists it, or its id
-    delivery: String,
+    delivery: DeliveryName,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -68,7 +69,7 @@ struct Show {
 #[derive(Debug, clap::Args)]
 struct Many {
     /// Numbers or ids
-    deliveries: Vec<String>,
+    deliveries: Vec<DeliveryName>,
     /// All that fit the flags
     #[arg(long, conflicts_with = "deliveries")]
     all: bool,
@@ -91,8 +92,8 @@ struct Conversations {
     #[arg(long)]
     held: bool,
     /// At most so many
-    #[arg(long, short = 'n', default_value_t = 100, value_name = "ROWS")]
-    limit: usize,
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "ROWS", value_parser = value_parser!(u32).range(1..))]
+    limit: u32,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -101,7 +102,7 @@ struct Conversations {
 #[derive(Debug, clap::Args)]
 struct Hold {
     /// By OpenIM's id: `group:#2839678182`, `person:#u_1001`; or a name of `[groups]`: `group:ops`
-    conversation: String,
+    conversation: ConversationName,
     /// Why, for the others
     #[arg(long, default_value = "by an operator")]
     why: String,
@@ -110,12 +111,81 @@ struct Hold {
 #[derive(Debug, clap::Args)]
 struct Release {
     /// By OpenIM's id: `group:#2839678182`, `person:#u_1001`; or a name of `[groups]`: `group:ops`
-    conversation: String,
+    conversation: ConversationName,
+}
+
+/// A delivery as a person names it.
+#[derive(Clone, Copy, Debug)]
+enum DeliveryName {
+    Id(DeliveryId),
+    Number(i64),
+}
+
+impl FromStr for DeliveryName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeliveryName, String> {
+        let id = text.parse().map(DeliveryName::Id).ok();
+        let name = id.or_else(|| text.parse().map(DeliveryName::Number).ok());
+        name.ok_or_else(|| format!("`{text}` is neither a number nor the id of a delivery"))
+    }
+}
+
+impl fmt::Display for DeliveryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeliveryName::Id(id) => id.fmt(f),
+            DeliveryName::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+/// A conversation as a person names it.
+#[derive(Clone, Debug)]
+enum ConversationName {
+    Itself(Conversation),
+    /// A group of `[groups]`.
+    Group(String),
+}
+
+impl FromStr for ConversationName {
+    type Err = NotAConversation;
+
+    fn from_str(text: &str) -> Result<ConversationName, NotAConversation> {
+        match (text.parse(), text.strip_prefix("group:")) {
+            (Ok(conversation), _) => Ok(ConversationName::Itself(conversation)),
+            (Err(_), Some(name)) if !name.is_empty() && !name.starts_with('#') => {
+                Ok(ConversationName::Group(name.to_owned()))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+impl Many {
+    /// What is wrong when it does not say which deliveries are meant; all of them never are by accident.
+    fn unclear(&self) -> Option<&'static str> {
+        let by_flags = self.which != Which::default();
+        match self.deliveries.is_empty() {
+            true if !self.all || !by_flags => Some(
+                "say which: numbers or ids, or --all with a flag, as `--all --state refused --since 2h`",
+            ),
+            false if by_flags => {
+                Some("numbers and ids say already which: leave the other flags out")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Runs `deliveries`.
 pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
     let what = args.what.unwrap_or(What::List(args.list));
+    if let What::Retry(many) | What::Cancel(many) = &what
+        && let Some(why) = many.unclear()
+    {
+        return wrong_usage(why);
+    }
     sit_down(everywhere, async |desk| match &what {
         What::List(list) => show_list(desk, list).await,
         What::Show(show) => show_one(desk, show).await,
@@ -129,11 +199,12 @@ pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
 }
 
 async fn show_list(desk: &AtTheDesk, list: &List) -> anyhow::Result<bool> {
-    let filter = list.which.filter(desk.clock.now())?;
-    let rows = desk
-        .outbox
-        .list_deliveries(filter, newest(list.limit))
-        .await?;
+    let filter = list.which.filter(desk.clock.now());
+    let page = newest(list.limit);
+    let rows = desk.outbox.list_deliveries(filter, page).await?;
+    if rows.is_empty() {
+        desk.note_unknown_bridge(&list.which);
+    }
     if list.json {
         let shown: Vec<_> = rows.iter().map(DeliveryShown::of).collect();
         say(&serde_json::to_string_pretty(&shown)?);
@@ -164,7 +235,7 @@ async fn show_list(desk: &AtTheDesk, list: &List) -> anyhow::Result<bool> {
         .collect();
     let heads = ["delivery", "kept", "state", "to", "bridge", "kind", "why"];
     say(&table(&heads, &lines));
-    if rows.len() == list.limit {
+    if rows.len() == page.most {
         let dim = Style::new().dimmed();
         say(&format!(
             "{dim}the newest {}; -n shows more{dim:#}",
@@ -174,18 +245,16 @@ async fn show_list(desk: &AtTheDesk, list: &List) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// One delivery, by its number or its id.
-async fn find(desk: &AtTheDesk, name: &str) -> anyhow::Result<DeliveryRecord> {
-    let found = match (name.parse::<DeliveryId>(), name.parse::<i64>()) {
-        (Ok(id), _) => desk.outbox.find_delivery(id).await?,
-        (_, Ok(number)) => find_by_number(&*desk.outbox, number).await?,
-        _ => bail!("`{name}` is neither a number nor the id of a delivery"),
+async fn find(desk: &AtTheDesk, name: DeliveryName) -> anyhow::Result<DeliveryRecord> {
+    let found = match name {
+        DeliveryName::Id(id) => desk.outbox.find_delivery(id).await?,
+        DeliveryName::Number(number) => find_by_number(&*desk.outbox, number).await?,
     };
     found.ok_or_else(|| anyhow!("there is no delivery {name}"))
 }
 
 async fn show_one(desk: &AtTheDesk, show: &Show) -> anyhow::Result<bool> {
-    let record = find(desk, &show.delivery).await?;
+    let record = find(desk, show.delivery).await?;
     if show.json {
         say(&serde_json::to_string_pretty(&DeliveryShown::of(&record))?);
         return Ok(true);
@@ -270,20 +339,18 @@ async fn show_one(desk: &AtTheDesk, show: &Show) -> anyhow::Result<bool> {
 async fn change_many(desk: &AtTheDesk, many: &Many, change: Change) -> anyhow::Result<bool> {
     let mut tally = Tally::default();
     if many.deliveries.is_empty() {
-        let filter = many.which.filter(desk.clock.now())?;
-        if !many.all || filter == Filter::default() {
-            bail!(
-                "say which: numbers or ids, or --all with a flag, as `--all --state refused --since 2h`"
-            );
-        }
+        let filter = many.which.filter(desk.clock.now());
         let mut progress = Progress::begin();
         tally = change_all(&*desk.outbox, &filter, change, |looked_at| {
             progress.at(looked_at)
         })
         .await?;
         progress.end();
+        if tally == Tally::default() {
+            desk.note_unknown_bridge(&many.which);
+        }
     } else {
-        for name in &many.deliveries {
+        for &name in &many.deliveries {
             let id = find(desk, name).await?.id;
             match desk.outbox.change(vec![id], change).await?.first() {
                 Some(Changed::Done) => tally.done += 1,
@@ -319,31 +386,19 @@ fn said(tally: &Tally, change: Change) -> String {
 }
 
 async fn export_all(desk: &AtTheDesk, export: &Export) -> anyhow::Result<bool> {
-    let filter = export.which.filter(desk.clock.now())?;
-    let mut after = None;
-    let mut out = std::io::stdout().lock();
-    loop {
-        let page = Page {
-            after,
-            most: CHUNK,
-            oldest_first: true,
-        };
-        let rows = desk.outbox.list_deliveries(filter.clone(), page).await?;
-        let Some(last) = rows.last() else {
-            return Ok(true);
-        };
-        after = Some(last.number);
-        for row in rows {
-            let Some(whole) = desk.outbox.find_delivery(row.id).await? else {
-                continue;
-            };
-            writeln!(
-                out,
-                "{}",
-                serde_json::to_string(&DeliveryShown::of(&whole))?
-            )?;
-        }
+    let filter = export.which.filter(desk.clock.now());
+    let many = desk.export(
+        async |page| desk.outbox.list_deliveries(filter.clone(), page).await,
+        |row: &DeliveryRecord| row.number,
+        async |row: &DeliveryRecord| {
+            let found = desk.outbox.find_delivery(row.id).await?;
+            Ok(found.as_ref().map(DeliveryShown::of))
+        },
+    );
+    if many.await? == 0 {
+        desk.note_unknown_bridge(&export.which);
     }
+    Ok(true)
 }
 
 async fn show_conversations(desk: &AtTheDesk, list: &Conversations) -> anyhow::Result<bool> {
@@ -385,21 +440,20 @@ async fn show_conversations(desk: &AtTheDesk, list: &Conversations) -> anyhow::R
     Ok(true)
 }
 
-async fn set_hold(desk: &AtTheDesk, name: &str, why: Option<&str>) -> anyhow::Result<bool> {
-    let conversation = match name.parse::<Conversation>() {
-        Ok(conversation) => conversation,
-        Err(error) => match name.strip_prefix("group:") {
-            Some(group) => match desk
-                .book()?
-                .groups
-                .iter()
-                .find(|(known, _)| *known == group)
-            {
-                Some((_, group)) => Conversation::Group(group.id.clone()),
-                None => bail!("there is no group `{group}` in [groups]"),
-            },
-            None => return Err(error.into()),
-        },
+async fn set_hold(
+    desk: &AtTheDesk,
+    name: &ConversationName,
+    why: Option<&str>,
+) -> anyhow::Result<bool> {
+    let conversation = match name {
+        ConversationName::Itself(conversation) => conversation.clone(),
+        ConversationName::Group(name) => {
+            let groups = &desk.book()?.groups;
+            let Some((_, group)) = groups.iter().find(|(known, _)| *known == name) else {
+                bail!("there is no group `{name}` in [groups]");
+            };
+            Conversation::Group(group.id.clone())
+        }
     };
     let lane = conversation.lane();
     if !desk.outbox.hold(lane, why.map(str::to_owned)).await? {

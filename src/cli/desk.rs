@@ -1,4 +1,4 @@
-//! What `events` and `deliveries` share: how they come to the outbox, what they filter by, how they show rows and progress.
+//! What `events` and `deliveries` share: how they come to the outbox, what they filter by, how they show and export rows.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
@@ -7,19 +7,22 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 use anyhow::{anyhow, bail};
 use jiff::tz::TimeZone;
+use serde::Serialize;
 
 use super::directory::Directory;
 use super::serve::runtime;
 use super::{Everywhere, exit_code};
 use crate::app::{storage, window};
 use crate::bridge::RuleBook;
+use crate::bridge::problem::nearest;
 use crate::bridge::template::harmless;
 use crate::model::{Clock, DeliveryState, Timestamp};
-use crate::outbox::{Filter, Outbox, Page};
-use crate::web::shown::Asked;
+use crate::outbox::{Filter, Outbox, OutboxError, Page};
+use crate::web::desk::CHUNK;
+use crate::web::shown::{When, state_named};
 
 /// Which rows are meant. Every flag that is given must fit.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct Which {
     /// Of this bridge
     #[arg(long)]
@@ -34,30 +37,29 @@ pub struct Which {
     #[arg(long, value_name = "DEST")]
     pub to: Option<String>,
     /// In this state; several: any of them
-    #[arg(long, value_name = "STATE")]
-    pub state: Vec<String>,
+    #[arg(long, value_name = "STATE", value_parser = state_named, value_delimiter = ',')]
+    pub state: Vec<DeliveryState>,
     /// Kept since: `2h`, `3d`, `2026-11-25T14:00:00Z`
     #[arg(long, value_name = "WHEN")]
-    pub since: Option<String>,
+    pub since: Option<When>,
     /// Kept before
     #[arg(long, value_name = "WHEN")]
-    pub until: Option<String>,
+    pub until: Option<When>,
 }
 
 impl Which {
     /// What is meant.
-    pub fn filter(&self, now: Timestamp) -> anyhow::Result<Filter> {
-        let asked = Asked {
+    pub fn filter(&self, now: Timestamp) -> Filter {
+        Filter {
             bridge: self.bridge.clone(),
             event: self.event.clone(),
             kind: self.kind.clone(),
-            to: self.to.clone(),
-            state: (!self.state.is_empty()).then(|| self.state.join(",")),
-            since: self.since.clone(),
-            until: self.until.clone(),
-            ..Asked::default()
-        };
-        asked.filter(now).map_err(|why| anyhow!(why))
+            destination: self.to.clone(),
+            states: self.state.clone(),
+            since: self.since.map(|since| since.seen_from(now)),
+            until: self.until.map(|until| until.seen_from(now)),
+            unrouted: false,
+        }
     }
 }
 
@@ -121,6 +123,47 @@ impl AtTheDesk {
         }
     }
 
+    /// Where nothing was found: whether the bridge that was asked for is one at all. What a bridge kept before it was taken out
+    /// is listed all the same, so this is a note and no mistake.
+    pub fn note_unknown_bridge(&self, which: &Which) {
+        if let (Some(book), Some(name)) = (&self.book, &which.bridge)
+            && let Some(note) = unknown_bridge(book, name)
+        {
+            anstream::eprintln!("note: {note}");
+        }
+    }
+
+    /// Prints all rows of a list as JSON lines, the oldest first, each as `whole` reads it; one that went meanwhile is left out.
+    /// How many there were.
+    pub async fn export<Row, Shown: Serialize>(
+        &self,
+        list: impl AsyncFn(Page) -> Result<Vec<Row>, OutboxError>,
+        number: impl Fn(&Row) -> i64,
+        whole: impl AsyncFn(&Row) -> Result<Option<Shown>, OutboxError>,
+    ) -> anyhow::Result<u64> {
+        let mut out = std::io::stdout().lock();
+        let mut many = 0;
+        let mut after = None;
+        loop {
+            let rows = list(Page {
+                after,
+                most: CHUNK,
+                oldest_first: true,
+            })
+            .await?;
+            let Some(last) = rows.last() else {
+                return Ok(many);
+            };
+            after = Some(number(last));
+            for row in &rows {
+                if let Some(shown) = whole(row).await? {
+                    writeln!(out, "{}", serde_json::to_string(&shown)?)?;
+                    many += 1;
+                }
+            }
+        }
+    }
+
     /// A moment as a person reads it: `2026-11-25 14:03:12`.
     pub fn time(&self, at: Timestamp) -> String {
         let at = at.to_zoned(self.time_zone.clone());
@@ -128,11 +171,29 @@ impl AtTheDesk {
     }
 }
 
+/// That no bridge of this name can have events, and which one may have been meant; `None` when one can.
+fn unknown_bridge(book: &RuleBook, name: &str) -> Option<String> {
+    let known: Vec<&str> = book
+        .doors()
+        .chain(book.notices())
+        .map(|bridge| bridge.name.as_str())
+        .collect();
+    if known.contains(&name) {
+        return None;
+    }
+    let said = format!("no bridge `{}` is configured", cell(name, 64));
+    Some(match nearest(name, known.iter().copied()) {
+        Some(near) => format!("{said}; did you mean `{near}`?"),
+        None if known.is_empty() => said,
+        None => format!("{said}; there are: {}", known.join(", ")),
+    })
+}
+
 /// The first page of so many rows, the newest first.
-pub fn newest(most: usize) -> Page {
+pub fn newest(most: u32) -> Page {
     Page {
         after: None,
-        most,
+        most: most.try_into().unwrap_or(usize::MAX),
         oldest_first: false,
     }
 }

@@ -1,17 +1,17 @@
 //! `events`: what came in, and taking it through today's rules again.
 
-use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::Style;
 use anyhow::bail;
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
 
 use super::desk::{AtTheDesk, Progress, Which, cell, coloured, newest, sit_down, table};
 use super::{Everywhere, say};
 use crate::bridge::measure::{parse_size, parse_time};
-use crate::outbox::{EventRecord, Page, Prune};
-use crate::web::desk::{ReplayTo, deliveries_of, keep_replay, look_at_replay};
+use crate::outbox::{EventRecord, Prune};
+use crate::web::desk::{CHUNK, ReplayTo, deliveries_of, keep_replay, look_at_replay};
 use crate::web::shown::{DeliveryShown, EventShown, ReplayShown};
 
 /// The arguments of `events`.
@@ -46,8 +46,8 @@ struct List {
     #[arg(long)]
     unrouted: bool,
     /// At most so many
-    #[arg(long, short = 'n', default_value_t = 30, value_name = "ROWS")]
-    limit: usize,
+    #[arg(long, short = 'n', default_value_t = 30, value_name = "ROWS", value_parser = value_parser!(u32).range(1..))]
+    limit: u32,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -89,15 +89,12 @@ struct Export {
 #[derive(Debug, clap::Args)]
 struct PruneArgs {
     /// Contents of events older than this go
-    #[arg(long, value_name = "AGE", default_value = "30d")]
-    older_than: String,
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = parse_time)]
+    older_than: Duration,
     /// Beyond this size on disk the oldest go first
-    #[arg(long, value_name = "SIZE")]
-    max_size: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
 }
-
-/// So many events are read or pruned at once.
-const CHUNK: usize = 200;
 
 /// Runs `events`.
 pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
@@ -112,9 +109,13 @@ pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
 }
 
 async fn show_list(desk: &AtTheDesk, list: &List) -> anyhow::Result<bool> {
-    let mut filter = list.which.filter(desk.clock.now())?;
+    let mut filter = list.which.filter(desk.clock.now());
     filter.unrouted = list.unrouted;
-    let rows = desk.outbox.list_events(filter, newest(list.limit)).await?;
+    let page = newest(list.limit);
+    let rows = desk.outbox.list_events(filter, page).await?;
+    if rows.is_empty() {
+        desk.note_unknown_bridge(&list.which);
+    }
     if list.json {
         let shown: Vec<_> = rows.iter().map(EventShown::row).collect();
         say(&serde_json::to_string_pretty(&shown)?);
@@ -139,7 +140,7 @@ async fn show_list(desk: &AtTheDesk, list: &List) -> anyhow::Result<bool> {
         .collect();
     let heads = ["event", "kept", "bridge", "kind", "deliveries", "title"];
     say(&table(&heads, &lines));
-    if rows.len() == list.limit {
+    if rows.len() == page.most {
         let dim = Style::new().dimmed();
         say(&format!(
             "{dim}the newest {}; -n shows more{dim:#}",
@@ -274,43 +275,24 @@ async fn replay_one(desk: &AtTheDesk, replay: &Replay) -> anyhow::Result<bool> {
 }
 
 async fn export_all(desk: &AtTheDesk, export: &Export) -> anyhow::Result<bool> {
-    let mut filter = export.which.filter(desk.clock.now())?;
+    let mut filter = export.which.filter(desk.clock.now());
     filter.unrouted = export.unrouted;
-    let mut after = None;
-    let mut out = std::io::stdout().lock();
-    loop {
-        let page = Page {
-            after,
-            most: CHUNK,
-            oldest_first: true,
-        };
-        let rows = desk.outbox.list_events(filter.clone(), page).await?;
-        let Some(last) = rows.last() else {
-            return Ok(true);
-        };
-        after = Some(last.number);
-        for row in rows {
-            let Some(whole) = desk.outbox.find_event(row.number).await? else {
-                continue;
-            };
-            writeln!(
-                out,
-                "{}",
-                serde_json::to_string(&EventShown::whole(&whole))?
-            )?;
-        }
+    let many = desk.export(
+        async |page| desk.outbox.list_events(filter.clone(), page).await,
+        |row: &EventRecord| row.number,
+        async |row: &EventRecord| {
+            let found = desk.outbox.find_event(row.number).await?;
+            Ok(found.as_ref().map(EventShown::whole))
+        },
+    );
+    if many.await? == 0 {
+        desk.note_unknown_bridge(&export.which);
     }
+    Ok(true)
 }
 
 async fn prune_old(desk: &AtTheDesk, args: &PruneArgs) -> anyhow::Result<bool> {
-    let age = parse_time(&args.older_than).map_err(anyhow::Error::msg)?;
-    let max_bytes = args
-        .max_size
-        .as_deref()
-        .map(parse_size)
-        .transpose()
-        .map_err(anyhow::Error::msg)?;
-    let rule = Prune::of(desk.clock.now(), age, max_bytes);
+    let rule = Prune::of(desk.clock.now(), args.older_than, args.max_size);
     let mut progress = Progress::begin();
     let (mut emptied, mut forgotten) = (0, 0);
     let stopped = loop {

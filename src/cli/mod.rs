@@ -142,6 +142,12 @@ fn exit_code(answer: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
+/// Says that a command was asked for in words that mean nothing.
+fn wrong_usage(why: &str) -> ExitCode {
+    anstream::eprintln!("error: {why}");
+    ExitCode::from(2)
+}
+
 /// Says why a command did not do it, with the chain of causes.
 fn say_error(error: &anyhow::Error) {
     anstream::eprintln!("error: {error:#}");

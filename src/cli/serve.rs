@@ -55,11 +55,7 @@ pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
             console.address = %running.console,
             "the service is ready"
         );
-        let stop = async {
-            told.await;
-            tracing::info!("the service was told to stop: what is in flight is finished");
-        };
-        match running.run(stop).await {
+        match running.run(told).await {
             Ok(()) => {
                 tracing::info!("the service has stopped");
                 ExitCode::SUCCESS

@@ -12,7 +12,7 @@ mod request;
 pub mod route;
 pub mod sample;
 
-pub use parse::{Taken, Unreadable, parse};
+pub use parse::{Taken, Unreadable, parse, parse_again};
 pub use pass::{Passed, announce, pass, replay};
 pub use render::{Said, Spoken, render, render_with_notes};
 pub use request::{Answer, Authentic, Request, UnreadableRequest, as_written};

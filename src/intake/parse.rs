@@ -62,9 +62,52 @@ pub fn parse(
     let Authentic {
         request, signed_at, ..
     } = authentic;
-    let header = header(&request.headers);
-    let query = texts(request.query().as_bytes());
-    let text = std::str::from_utf8(&request.body).map_err(|error| Unreadable::NotUtf8 {
+    let parts = Parts {
+        header: header(&request.headers),
+        query: texts(request.query().as_bytes()),
+        raw: request.body.clone(),
+    };
+    let unnamed = || {
+        let body = digest(&request.body, request.query());
+        match signed_at {
+            Some(time) => EventId::Signed(key(format!("{body}.{time}"))),
+            None => EventId::Body(body),
+        }
+    };
+    read(bridge, rules, parts, unnamed, now)
+}
+
+/// Reads what an event was made of once more, by the rules of now. What had no id of its sender's keeps the one it has.
+pub fn parse_again(rules: &EventRules, event: &Event, now: Timestamp) -> Result<Taken, Unreadable> {
+    let parts = Parts {
+        header: event.header.clone(),
+        query: event.query.clone(),
+        raw: event.raw.clone(),
+    };
+    let unnamed = || match &event.id {
+        EventId::Sender(_) => EventId::Body(digest(&event.raw, "")),
+        own => own.clone(),
+    };
+    read(&event.bridge, rules, parts, unnamed, now)
+}
+
+/// What an event is made of.
+struct Parts {
+    header: BTreeMap<String, String>,
+    query: BTreeMap<String, String>,
+    raw: Bytes,
+}
+
+/// `unnamed` gives an id where the rules find none.
+fn read(
+    bridge: &str,
+    rules: &EventRules,
+    parts: Parts,
+    unnamed: impl FnOnce() -> EventId,
+    now: Timestamp,
+) -> Result<Taken, Unreadable> {
+    let Parts { header, query, raw } = parts;
+    let text = std::str::from_utf8(&raw).map_err(|error| Unreadable::NotUtf8 {
         at: error.valid_up_to(),
     })?;
     let body = body(text)?;
@@ -82,13 +125,7 @@ pub fn parse(
         }
     };
     let id = match key(fields::line(&read(Field::Id))) {
-        id if id.is_empty() => {
-            let body = digest(&request.body, request.query());
-            match signed_at {
-                Some(time) => EventId::Signed(key(format!("{body}.{time}"))),
-                None => EventId::Body(body),
-            }
-        }
+        id if id.is_empty() => unnamed(),
         id => EventId::Sender(id),
     };
     let kind = fields::kind(&read(Field::Kind));
@@ -130,7 +167,7 @@ pub fn parse(
         header,
         query,
         body,
-        raw: request.body,
+        raw,
     };
     Ok(Taken::Event(Box::new(event), notes))
 }
@@ -563,8 +600,33 @@ mod tests {
     #[test]
     fn a_nul_that_json_may_hold_does_not_reach_the_fields() {
         let (event, _) = taken(authentic("{\"title\":\"a\\u0000b\",\"id\":\"\\u0000\"}"));
-        assert_eq!(event.title, "a b");
-        assert!(matches!(event.id, EventId::Body(_)));
+        assert_eq!(event.title, "a\u{fffd}b");
+        assert_eq!(event.id, EventId::Sender("\u{fffd}".into()));
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again_as_it_came() {
+        let mut authentic = authentic("{\"action\":\"opened\"}");
+        authentic.request.target = "/hooks/acme?a%26b=c%3D+%E4%B8%AD&empty".to_owned();
+        let kind = http::HeaderValue::from_bytes("Plän".as_bytes()).unwrap();
+        authentic.request.headers.insert("x-kind", kind);
+        authentic.signed_at = Some("1795435200".to_owned());
+        let (event, _) = taken(authentic);
+        assert_eq!(event.query["a&b"], "c= 中");
+        assert_eq!(event.kind, "plän.opened");
+
+        let later = now() + jiff::SignedDuration::from_hours(1);
+        let again = match parse_again(&rules(), &event, later) {
+            Ok(Taken::Event(again, _)) => *again,
+            other => panic!("{other:?}"),
+        };
+
+        let came = Event {
+            time: later,
+            received: later,
+            ..event
+        };
+        assert_eq!(format!("{again:?}"), format!("{came:?}"));
     }
 
     proptest! {

@@ -1,8 +1,6 @@
 //! The steps in a row, as the door takes them: from an authentic request to what the outbox keeps.
 
-use std::collections::BTreeMap;
-
-use super::parse::{Taken, Unreadable, parse};
+use super::parse::{Taken, Unreadable, parse, parse_again};
 use super::render::render;
 use super::request::{Answer, Authentic, Request};
 use super::route::route;
@@ -38,9 +36,14 @@ pub fn pass(
     if let Some(answer) = authentic.challenge {
         return Ok(Passed::Challenge(answer));
     }
-    let event = match parse(&bridge.name, &bridge.rules, authentic, now)? {
+    let taken = parse(&bridge.name, &bridge.rules, authentic, now)?;
+    Ok(go_on(book, bridge, taken, now))
+}
+
+fn go_on(book: &RuleBook, bridge: &Bridge, taken: Taken, now: Timestamp) -> Passed {
+    let event = match taken {
         Taken::Event(event, _) => event,
-        Taken::Silent(why) => return Ok(Passed::Silent(why)),
+        Taken::Silent(why) => return Passed::Silent(why),
     };
     let routing = route(bridge, book, &event);
     let spoken = render(book, &event, &routing.addressed);
@@ -56,11 +59,11 @@ pub fn pass(
             })
         })
         .collect();
-    Ok(Passed::Event {
+    Passed::Event {
         routed: routing.taken,
         event,
         deliveries,
-    })
+    }
 }
 
 /// Takes what the service itself has to say (a JSON object as `bridges/notices.toml` reads it) through the same
@@ -70,10 +73,7 @@ pub fn announce(
     facts: &serde_json::Value,
     now: Timestamp,
 ) -> Option<Result<Passed, Unreadable>> {
-    let bridge = book.bridges.get(NOTICES)?;
-    if bridge.routes.is_empty() {
-        return None;
-    }
+    let bridge = book.notices()?;
     let request = Request {
         method: http::Method::POST,
         target: format!("/hooks/{NOTICES}"),
@@ -94,44 +94,6 @@ pub fn replay(
     now: Timestamp,
 ) -> Option<Result<Passed, Unreadable>> {
     let bridge = book.bridges.get(&event.bridge)?;
-    let headers = event
-        .header
-        .iter()
-        .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
-        .collect();
-    let query = form_urlencoded(&event.query);
-    let request = Request {
-        method: http::Method::POST,
-        target: format!("/hooks/{}{query}", event.bridge),
-        rest: String::new(),
-        headers,
-        body: event.raw.clone(),
-        peer: None,
-    };
-    let by = "the outbox".to_owned();
-    Some(pass(book, bridge, Authentic::unproven(request, by), now))
-}
-
-/// `?a=b&c=d`, or nothing.
-fn form_urlencoded(query: &BTreeMap<String, String>) -> String {
-    let encode = |text: &str| {
-        let mut encoded = String::new();
-        for byte in text.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                    encoded.push(char::from(byte));
-                }
-                _ => encoded.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        encoded
-    };
-    let mut text = String::new();
-    for (name, value) in query {
-        text.push(if text.is_empty() { '?' } else { '&' });
-        text.push_str(&encode(name));
-        text.push('=');
-        text.push_str(&encode(value));
-    }
-    text
+    let taken = parse_again(&bridge.rules, event, now);
+    Some(taken.map(|taken| go_on(book, bridge, taken, now)))
 }

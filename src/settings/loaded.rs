@@ -41,6 +41,18 @@ impl SecretFiles {
         again
     }
 
+    /// Whether one of them is not to be had.
+    pub fn has_gap(&self) -> bool {
+        self.0.values().any(Option::is_none)
+    }
+
+    /// Whether one of them is not to be had that was there `before`.
+    pub fn has_lost(&self, before: &SecretFiles) -> bool {
+        let was_there = |path: &PathBuf| before.0.get(path).is_some_and(Option::is_some);
+        let mut gone = self.0.iter().filter(|(_, digest)| digest.is_none());
+        gone.any(|(path, _)| was_there(path))
+    }
+
     fn note<E>(&mut self, reference: &SecretRef, read: &Result<Secret, E>) {
         if let SecretRef::File(path) = reference {
             let digest = |secret: &Secret| Sha256::digest(secret.expose()).into();

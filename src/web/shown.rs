@@ -1,6 +1,8 @@
 //! Events, deliveries and conversations as JSON: the shapes of the API and of `--json` at the command line, kept stable.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,7 +52,7 @@ impl Asked {
             .flat_map(|words| words.split(','))
             .map(str::trim)
             .filter(|word| !word.is_empty())
-            .map(state)
+            .map(state_named)
             .collect::<Result<_, _>>()?;
         Ok(Filter {
             bridge: self.bridge.clone(),
@@ -61,19 +63,20 @@ impl Asked {
             since: self
                 .since
                 .as_deref()
-                .map(|at| moment(at, now))
+                .map(|since| moment(since, now))
                 .transpose()?,
             until: self
                 .until
                 .as_deref()
-                .map(|at| moment(at, now))
+                .map(|until| moment(until, now))
                 .transpose()?,
             unrouted: self.unrouted.unwrap_or(false),
         })
     }
 }
 
-fn state(word: &str) -> Result<DeliveryState, String> {
+/// A state by its word. The error names those that there are.
+pub fn state_named(word: &str) -> Result<DeliveryState, String> {
     let known = DeliveryState::ALL.into_iter();
     known
         .clone()
@@ -87,14 +90,39 @@ fn state(word: &str) -> Result<DeliveryState, String> {
         })
 }
 
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(moment) = text.parse() {
-        return Ok(moment);
+/// A moment as somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The moment itself, RFC 3339.
+    At(Timestamp),
+    /// How long ago: `2h`.
+    Ago(Duration),
+}
+
+impl When {
+    /// The moment that is meant.
+    pub fn seen_from(self, now: Timestamp) -> Timestamp {
+        match self {
+            When::At(moment) => moment,
+            When::Ago(span) => now.saturating_sub(span).unwrap_or(Timestamp::MIN),
+        }
     }
-    let ago = parse_time(text).map_err(|_| {
-        format!("`{text}` is no moment; write `2h`, `3d` or `2026-11-25T14:00:00Z`")
-    })?;
-    Ok(now.saturating_sub(ago).unwrap_or(Timestamp::MIN))
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<When, String> {
+        let moment = text.parse().map(When::At).ok();
+        let found = moment.or_else(|| parse_time(text).map(When::Ago).ok());
+        found.ok_or_else(|| {
+            format!("`{text}` is no moment; write `2h`, `3d` or `2026-11-25T14:00:00Z`")
+        })
+    }
+}
+
+fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    Ok(text.parse::<When>()?.seen_from(now))
 }
 
 /// An event.

@@ -298,6 +298,23 @@ async fn found_groups_and_people_are_lines_to_paste() {
 }
 
 #[tokio::test]
+async fn what_find_prints_at_a_furnished_sandbox_is_what_the_documents_show() {
+    let sandbox = Sandbox::start_anywhere(Family::Main, Clock::system()).unwrap();
+    sandbox.furnish();
+    let args = find::Args {
+        what: What::Groups,
+        text: "ops".into(),
+        json: false,
+    };
+    let mut out = Vec::new();
+    let found = find::search(&args, &client(&sandbox), &mut out).await;
+    assert!(found.unwrap());
+    let printed = String::from_utf8(out).unwrap();
+    let document = include_str!("../../docs/operating.md");
+    assert!(document.contains(printed.trim_end()), "{printed}");
+}
+
+#[tokio::test]
 async fn the_online_check_names_all_that_messages_would_fail_on() {
     for family in Family::ALL {
         let sandbox = start(family);

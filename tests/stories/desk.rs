@@ -95,13 +95,120 @@ async fn retrying_everything_by_accident_is_not_possible() {
             "{arguments:?}: {error}"
         );
     }
-    let (well, _, error) = run(&stage, &["deliveries", "--state", "refusd"]).await;
-    assert!(!well && error.contains("did you mean `refused`"), "{error}");
     let (well, _, error) = run(&stage, &["deliveries", "show", "77"]).await;
     assert!(
         !well && error.contains("there is no delivery 77"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_mean_nothing_end_with_2_and_name_the_right_ones() {
+    let stage = Stage::set(&[("json", JSON)]).await;
+    stage.serve().await.stop().await;
+    for (arguments, said) in [
+        (
+            &["deliveries", "--state", "refusd"][..],
+            "did you mean `refused`",
+        ),
+        (
+            &["deliveries", "--state", "stored,gone"],
+            "`gone` is no state; there are: waiting, ",
+        ),
+        (&["events", "--state", "bogus"], "`bogus` is no state"),
+        (&["events", "--since", "never"], "`never` is no moment"),
+        (
+            &["events", "export", "--until", "5"],
+            "write `2h`, `3d` or `2026-11-25T14:00:00Z`",
+        ),
+        (&["events", "-n", "0"], "0 is not in 1.."),
+        (&["deliveries", "-n", "0"], "0 is not in 1.."),
+        (
+            &["deliveries", "conversations", "-n", "0"],
+            "0 is not in 1..",
+        ),
+        (
+            &["events", "prune", "--older-than", "old"],
+            "`old` is no span of time",
+        ),
+        (
+            &["events", "prune", "--max-size", "big"],
+            "`big` is no size",
+        ),
+        (&["deliveries", "retry"], "say which"),
+        (&["deliveries", "cancel", "--all"], "say which"),
+        (
+            &["deliveries", "retry", "1", "--bridge", "json"],
+            "leave the other flags out",
+        ),
+        (
+            &["deliveries", "show", "first"],
+            "neither a number nor the id",
+        ),
+        (
+            &["deliveries", "hold", "ops"],
+            "`ops` is not a conversation",
+        ),
+    ] {
+        let ended = stage.program(arguments).output().await.unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert!(error.contains(said), "{arguments:?}: {error}");
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {error}");
+        assert_eq!(ended.stdout, b"", "{arguments:?}");
+    }
+    // What is asked for rightly and is not there is a no.
+    for arguments in [
+        &["deliveries", "show", "77"][..],
+        &["deliveries", "hold", "group:nosuch"],
+    ] {
+        let ended = stage.program(arguments).output().await.unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_bridge_that_is_none_is_told_and_what_one_kept_before_it_was_taken_out_is_listed()
+ {
+    let stage = Stage::set(&[("json", JSON)]).await;
+    let service = stage.serve().await;
+    post(&stage, &service, "kept").await;
+    assert!(service.stop().await);
+
+    for (arguments, printed) in [
+        (&["events", "--bridge", "jsn"][..], "no event fits\n"),
+        (&["deliveries", "--bridge", "jsn"], "no delivery fits\n"),
+        (&["events", "--bridge", "jsn", "--json"], "[]\n"),
+        (&["deliveries", "export", "--bridge", "jsn"], ""),
+        (
+            &["deliveries", "cancel", "--all", "--bridge", "jsn"],
+            "no delivery fits\n",
+        ),
+    ] {
+        let (well, out, error) = run(&stage, arguments).await;
+        assert!(well, "{arguments:?}: {error}");
+        assert_eq!(out, printed, "{arguments:?}");
+        assert_eq!(
+            error, "note: no bridge `jsn` is configured; did you mean `json`?\n",
+            "{arguments:?}"
+        );
+    }
+    // A shipped rule-book is no bridge that takes webhooks.
+    let (_, _, error) = run(&stage, &["events", "--bridge", "gitlab"]).await;
+    assert_eq!(
+        error,
+        "note: no bridge `gitlab` is configured; there are: json\n"
+    );
+    let (_, _, error) = run(&stage, &["events", "--bridge", "json", "--kind", "x"]).await;
+    assert_eq!(error, "", "this one is there");
+
+    std::fs::rename(
+        stage.path("bridges/json.toml"),
+        stage.path("bridges/other.toml"),
+    )
+    .unwrap();
+    let (well, out, error) = run(&stage, &["events", "--bridge", "json"]).await;
+    assert!(well && out.contains("kept"), "{out}");
+    assert_eq!(error, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,7 @@ mod presets;
 mod proof;
 mod reach;
 mod read_back;
+mod reload;
 mod replicas;
 mod routes;
 mod rules;

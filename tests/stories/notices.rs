@@ -163,3 +163,20 @@ fn nobody_can_post_a_notice() {
     let said = &problems[0].message;
     assert!(said.contains("nobody can post to `notices`"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_online_check_asks_about_the_operators_chat_too() {
+    let nowhere = NOTICES.replace("group:ops", "group:#g_nowhere");
+    let stage = Stage::set(&[("json", JSON), ("notices", &nowhere)]).await;
+
+    let check = stage
+        .program(&["check", "--online"])
+        .output()
+        .await
+        .unwrap();
+
+    let said = String::from_utf8(check.stdout).unwrap();
+    let is_told = |line: &str| line.starts_with("problem ") && line.contains("g_nowhere");
+    assert!(said.lines().any(is_told), "{said}");
+    assert_eq!(check.status.code(), Some(1));
+}

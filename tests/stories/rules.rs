@@ -486,6 +486,90 @@ fn each_mistake_is_told_once_at_its_place_and_makes_no_others() {
 }
 
 #[test]
+fn a_list_that_is_never_closed_is_one_mistake_and_shows_no_secret() {
+    let loaded = load(
+        r#"
+== openim-bridge.toml
+[groups]
+ops = "1"
+== bridges/x.toml
+extends = "json"
+max_body = 5
+secrets = ["env:HOOK", "hunter2"
+
+[auth]
+scheme = "token"
+token = "header:x-token"
+
+[[route]]
+on = ["a.*"]
+to = ["group:ops", "group:nosuch"]
+"#,
+    );
+    assert_eq!(
+        told(&loaded),
+        [
+            "bridges/x.toml:2:12 error: expected a text, found a whole number",
+            "bridges/x.toml:3:11 error: this `[` is never closed (a `]` is missing, here or further down)",
+        ]
+    );
+    let shown = show(&loaded.problems, &loaded.sources, false);
+    assert!(
+        shown.contains("3 | secrets = [\"env:HOOK\", \"*******\""),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_secret_that_is_named_twice_is_told() {
+    let twice = RIGHT.replace(
+        "secrets = [\"env:HOOK\", \"env:TOKEN\"]",
+        "secrets = [\"env:HOOK\", \"env:TOKEN\", \"env:HOOK\"]",
+    );
+    let loaded = load(&twice);
+    assert_eq!(
+        told(&loaded)[0],
+        "bridges/acme.toml:2:37 warning: `env:HOOK` is named twice (for a change of the secret without a gap name the new one beside the old one)"
+    );
+    assert!(loaded.book.is_some(), "it can be used");
+}
+
+#[test]
+fn check_lists_the_bridge_of_the_operators_chat_beside_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        ("openim-bridge.toml", "[groups]\nops = \"1\"\n"),
+        (
+            "bridges/json.toml",
+            "extends = \"json\"\nsecrets = [\"env:TOKEN\"]\n[[route]]\nto = [\"group:ops\"]\n",
+        ),
+        (
+            "bridges/notices.toml",
+            "extends = \"notices\"\n[[route]]\non = [\"openim.*\"]\nto = [\"group:ops\"]\n",
+        ),
+    ] {
+        let place = directory.path().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    }
+    let variables = [("OPENIM_SECRET", SECRET), ("TOKEN", "abc")];
+    let environment = Environment::of(directory.path(), variables);
+    let now = "2026-11-23T14:05:00Z".parse().unwrap();
+    let checked = openim_bridge::cli::check::check(directory.path(), &environment, now);
+
+    let text = checked.to_text(Path::new("conf"));
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let notices = "notices  what the service has to say about itself\n  known by  the service itself; nobody can post here\n  route 1   `openim.*` → group:ops\n\n";
+    assert!(text.contains(notices), "{text}");
+    assert!(text.contains("2 bridges, 2 routes, "), "{text}");
+    let bridges = &checked.to_json()["bridges"];
+    assert_eq!(bridges[1]["name"], "notices");
+    assert_eq!(bridges[1]["url"], serde_json::Value::Null);
+    assert_eq!(bridges[1]["routes"], serde_json::json!(["route 1"]));
+}
+
+#[test]
 fn a_template_that_nothing_uses_is_told() {
     let text =
         format!("{RIGHT}\n== templates/acmee/push.md.hbs\nx\n== templates/lost/_part.md.hbs\nx\n");

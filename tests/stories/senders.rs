@@ -168,6 +168,30 @@ fn every_shipped_bridge_is_in_the_list_of_senders() {
     assert!(missing.is_empty(), "not in docs/senders.md: {missing:?}");
 }
 
+#[test]
+fn what_was_written_for_slack_has_a_title_of_plain_text() {
+    let shipped = Shipped::open();
+    let attachment = r#"{"attachments": [{"fallback": "*CPU* <https://x.example/1|alert 7> &gt; 90% \u001b[31m"}]}"#;
+    let message = r#"{"type": "event_callback", "event": {"type": "message", "text": "see <https://x.example|_the_ page> <!here> &amp; <@U1|ann>"}}"#;
+    for (bridge, body, title) in [
+        (
+            "slack-webhook",
+            attachment,
+            "CPU alert 7 > 90% \u{fffd}[31m",
+        ),
+        ("slack", message, "see the page @here & @ann"),
+        (
+            "wecom",
+            r##"{"msgtype": "markdown", "markdown": {"content": "# Build <font color=\"warning\">482</font>\n[failed](https://x.example)"}}"##,
+            "Build 482 failed",
+        ),
+    ] {
+        let request = Request::from_text(bridge, body.as_bytes()).unwrap();
+        let told = shipped.tell(bridge, request, then(bridge));
+        assert_eq!(told.event.title, title);
+    }
+}
+
 /// The robots' forms: the bridge, what stands behind its address, a message, and what the sender must hear.
 const FORMS: [(&str, &str, &str, &str, &str); 4] = [
     (

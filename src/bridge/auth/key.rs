@@ -120,12 +120,7 @@ pub(super) fn equip(
         let flaw = if secret.expose().is_empty() {
             Flaw::new(0..0, "the secret is empty")
         } else if !fits[index] {
-            let names: Vec<String> = ways.iter().map(Way::to_string).collect();
-            Flaw::new(0..0, "the secret fits no way of this bridge").help(format!(
-                "the ways: {}; {}",
-                names.join(", "),
-                WHAT_FITS
-            ))
+            fits_nowhere(&secret, &ways)
         } else {
             continue;
         };
@@ -137,7 +132,37 @@ pub(super) fn equip(
     ways
 }
 
-const WHAT_FITS: &str = "basic wants `user:password`, a header takes no line breaks, `key` with `{hex}` or `{base64}` must be able to read it, and an Ed25519 key has 32 bytes";
+/// Says of each way why it cannot use a secret, without a word of it.
+fn fits_nowhere(secret: &Secret, ways: &[Way]) -> Flaw {
+    let whys: Vec<String> = ways
+        .iter()
+        .map(|way| format!("{way}: {}", why_not(secret, &way.scheme)))
+        .collect();
+    match (ways, whys.as_slice()) {
+        ([Way { scheme: Scheme::None, .. }], _) => {
+            Flaw::new(0..0, "scheme `none` asks for no secret, so this one would protect nothing").help(
+                "leave `secrets` out, or name a `scheme` that asks for one: `bearer`, `token`, `hmac-sha256`",
+            )
+        }
+        (_, [why]) => Flaw::new(0..0, format!("the secret cannot be used: {why}")),
+        _ => Flaw::new(0..0, "the secret fits no way of this bridge").help(whys.join("; ")),
+    }
+}
+
+fn why_not(secret: &Secret, scheme: &Scheme) -> &'static str {
+    match scheme {
+        Scheme::None => "asks for no secret",
+        Scheme::Basic => "`user:password` is expected, and there is no colon in it",
+        Scheme::Bearer | Scheme::Token(_) if secret.expose().contains(&b'\n') => {
+            "it has a line break, and a header takes none"
+        }
+        Scheme::Bearer | Scheme::Token(_) => {
+            "it has a control sign, or a blank at an end, and a header takes none"
+        }
+        Scheme::Hmac(_) => "`key` cannot read it",
+        Scheme::Ed25519(_) => "an Ed25519 key has 32 bytes, and `key` reads no such key out of it",
+    }
+}
 
 /// The length of an Ed25519 public key (RFC 8032, section 5.1.5), in bytes.
 const PUBLIC_KEY: usize = 32;

@@ -121,8 +121,12 @@ pub enum Worth {
     Nothing,
     /// Only where the request comes from is known.
     Address,
+    /// The signature is made of nothing that changes: it is shown as a token is.
+    Constant,
     /// The sender is known, the body may be anybody's.
     Sender,
+    /// The sender and the moment are known, the body may be anybody's.
+    SenderAndTime,
     /// The body is the sender's, the moment is not.
     Body,
     /// The body and the moment are the sender's.
@@ -225,9 +229,11 @@ impl Auth {
         match &way.scheme {
             Scheme::None if self.addresses.is_empty() => Worth::Nothing,
             Scheme::None => Worth::Address,
-            scheme if !scheme.covers_body() => Worth::Sender,
-            _ if timed() => Worth::BodyAndTime,
-            _ => Worth::Body,
+            scheme if scheme.covers_body() && timed() => Worth::BodyAndTime,
+            scheme if scheme.covers_body() => Worth::Body,
+            _ if timed() => Worth::SenderAndTime,
+            _ if way.signs_a_constant() => Worth::Constant,
+            _ => Worth::Sender,
         }
     }
 
@@ -246,7 +252,13 @@ impl fmt::Display for Worth {
         f.write_str(match self {
             Worth::Nothing => "anybody who finds this address can post; no sender is known",
             Worth::Address => "only the sender's address is checked, the body is not covered",
+            Worth::Constant => {
+                "the signature is always the same, so it is only a token; the sender is known, the body is not covered"
+            }
             Worth::Sender => "the sender is known, the body is not covered",
+            Worth::SenderAndTime => {
+                "the sender is known and the time is signed, the body is not covered"
+            }
             Worth::Body => {
                 "the sender is known and the body is covered; no time is signed, so a copied request can be sent again"
             }
@@ -271,6 +283,26 @@ impl Way {
             Scheme::Ed25519(ed25519) => &ed25519.signature.places,
             Scheme::None | Scheme::Basic | Scheme::Bearer => &[],
         }
+    }
+
+    /// Whether a request can be signed here with nothing of it in the signature.
+    fn signs_a_constant(&self) -> bool {
+        let constant = |template: &Template| {
+            let mut pieces = template.pieces().iter();
+            pieces.all(|piece| {
+                matches!(
+                    piece,
+                    Piece::Text(_) | Piece::Name(Holds::Secret | Holds::Method)
+                )
+            })
+        };
+        let by_key = |form: &KeyForm| match form {
+            KeyForm::Fixed(_) => true,
+            KeyForm::Built(template) => constant(template),
+        };
+        let by_keys = self.keys.iter().flat_map(|key| &key.forms).any(by_key);
+        let signing = self.scheme.signing();
+        by_keys && signing.is_some_and(|signing| signing.signed.iter().any(constant))
     }
 }
 

@@ -98,7 +98,7 @@ fn a_wrong_scheme_names_the_nearest_right_one() {
     );
     says("", "", "`scheme` is missing");
     says("scheme = 5", "5", "a text or a list of texts");
-    says("scheme = []", "[]", "a text or a list of texts");
+    says("scheme = []", "[]", "`scheme` is an empty list");
     says(
         "scheme = [\"token\", \"basic\"]\ntoken = \"path\"",
         "\"basic\"",
@@ -119,8 +119,8 @@ fn an_ed25519_key_has_32_bytes_and_is_read_not_built() {
     for secret in [&"0a".repeat(31), &"0a".repeat(33), &"0a".repeat(64), "0a"] {
         let mistakes = compiled(&hex, &[secret]).unwrap_err();
         assert_eq!(mistakes[0].at, At::Secret(0));
-        let help = mistakes[0].flaw.help.as_deref().unwrap();
-        assert!(help.contains("an Ed25519 key has 32 bytes"), "{help}");
+        let said = &mistakes[0].flaw.message;
+        assert!(said.contains("an Ed25519 key has 32 bytes"), "{said}");
     }
     says(&with("a{secret}"), "\"a{secret}\"", "not built but read");
     says(&with("fixed"), "\"fixed\"", "not built but read");
@@ -149,6 +149,25 @@ fn each_way_says_what_it_is_worth() {
     );
     assert_eq!(worth(&timed, &["x"]), [Worth::BodyAndTime, Worth::Sender]);
     assert_eq!(worth(SIGNED, &["x"]), [Worth::Body]);
+    for constant in [
+        "signed = \"\"",
+        "signed = \"const\"",
+        "signed = \"{secret}\"",
+        "signed = \"{method} {secret}\"\nkey = \"k{secret}\"",
+        "signed = [\"{header:x-id}\", \"const\"]",
+    ] {
+        let declared = format!("{SIGNED}{constant}");
+        assert_eq!(worth(&declared, &["x"]), [Worth::Constant], "{constant}");
+    }
+    let by_id = format!("{SIGNED}signed = \"{{header:x-id}}\"");
+    assert_eq!(worth(&by_id, &["x"]), [Worth::Sender]);
+    let by_key = format!("{SIGNED}signed = \"\"\nkey = \"{{header:x-id}}{{secret}}\"");
+    assert_eq!(worth(&by_key, &["x"]), [Worth::Sender]);
+    // As Feishu signs.
+    let timed = format!(
+        "{SIGNED}signed = \"\"\nkey = \"{{timestamp}}\\n{{secret}}\"\ntimestamp = {{ from = \"body:/timestamp\", within = \"1h\" }}"
+    );
+    assert_eq!(worth(&timed, &["x"]), [Worth::SenderAndTime]);
     assert_eq!(worth("scheme = \"none\"", &[]), [Worth::Nothing]);
     let none = "scheme = \"none\"\naddresses = \"::1/128\"";
     assert_eq!(worth(none, &[]), [Worth::Address]);
@@ -223,11 +242,27 @@ fn a_timestamp_needs_a_limit_and_one_place() {
         "{ within = \"5m\" }",
         "stands nowhere",
     );
-    for within in ["\"5\"", "\"soon\"", "\"0s\"", "\"-5m\"", "\"\""] {
+    for (within, why) in [
+        ("\"5\"", "`5` is no span of time"),
+        ("\"soon\"", "`soon` is no span of time"),
+        ("\"-5m\"", "`-5m` is no span of time"),
+        ("\"\"", "`` is no span of time"),
+        ("\"0s\"", "`0s` is too short; `within` is at least `1s`"),
+        ("\"999ms\"", "`999ms` is too short"),
+        (
+            "\"365d\"",
+            "`365d` is too long; `within` is at least `1s` and at most `7d`",
+        ),
+        ("\"7d1s\"", "`7d1s` is too long"),
+        (
+            "\"99999999999999999999w\"",
+            "longer than can be counted; `within` is at least `1s` and at most `7d`",
+        ),
+    ] {
         says(
             &format!("{signed}timestamp = {{ from = \"header:x\", within = {within} }}"),
             within,
-            "a length of time",
+            why,
         );
     }
     says(
@@ -366,6 +401,42 @@ fn a_secret_that_fits_no_way_is_an_error_at_load() {
     );
     assert_eq!(at("scheme = \"bearer\"", &["line\nbreak"]), [At::Secret(0)]);
     assert_eq!(at("scheme = \"none\"", &["x"]), [At::Secret(0)]);
+    for (declared, secret, message, help) in [
+        (
+            "scheme = \"none\"",
+            "x",
+            "scheme `none` asks for no secret, so this one would protect nothing",
+            Some(
+                "leave `secrets` out, or name a `scheme` that asks for one: `bearer`, `token`, `hmac-sha256`",
+            ),
+        ),
+        (
+            "scheme = \"bearer\"",
+            "line\nbreak",
+            "the secret cannot be used: bearer: it has a line break, and a header takes none",
+            None,
+        ),
+        (
+            "scheme = \"token\"\ntoken = \"header:x-token\"",
+            " blank",
+            "the secret cannot be used: token in header x-token: it has a control sign, or a blank at an end, and a header takes none",
+            None,
+        ),
+        (
+            "scheme = \"bearer\"\notherwise = { scheme = \"basic\" }",
+            "line\nbreak",
+            "the secret fits no way of this bridge",
+            Some(
+                "bearer: it has a line break, and a header takes none; basic: `user:password` is expected, and there is no colon in it",
+            ),
+        ),
+    ] {
+        let flaw = compiled(declared, &[secret]).unwrap_err().remove(0).flaw;
+        assert_eq!(
+            (flaw.message.as_str(), flaw.help.as_deref()),
+            (message, help)
+        );
+    }
     // Either way of a bridge may be the one.
     let either = format!("{standard}\notherwise = {{ scheme = \"basic\" }}");
     assert_eq!(at(&either, &["whsec_YWJj", "a:b"]), []);
@@ -417,6 +488,30 @@ fn addresses_are_ranges() {
         "is no range of addresses",
     );
     assert!(compiled("scheme = \"bearer\"\naddresses = \"192.0.2.7\"", &["x"]).is_ok());
+}
+
+#[test]
+fn an_empty_list_is_told_by_the_name_of_its_key() {
+    for (declared, what) in [
+        (
+            "scheme = \"bearer\"\naddresses = []".to_owned(),
+            "`addresses` is an empty list, which means nothing; name the sender's networks, or leave it out",
+        ),
+        (
+            SIGNED.replace("\"header:x-sign\"", "[]"),
+            "`signature` is an empty list, which means nothing; name at least one",
+        ),
+        (
+            format!("{SIGNED}signed = []"),
+            "`signed` is an empty list, which means nothing; name something in it, or leave it out",
+        ),
+        (
+            "scheme = \"bearer\"\notherwise = []".to_owned(),
+            "`otherwise` is an empty list",
+        ),
+    ] {
+        says(&declared, "[]", what);
+    }
 }
 
 #[test]
@@ -487,7 +582,15 @@ fn advice_says_what_a_way_is_worth() {
     );
     assert_eq!(
         advice(&gitee, &["x"]),
-        ["hmac-sha256 in header x-sign: the sender is known, the body is not covered"]
+        [
+            "hmac-sha256 in header x-sign: the sender is known and the time is signed, the body is not covered"
+        ]
+    );
+    assert_eq!(
+        advice(&format!("{SIGNED}signed = \"const\""), &["x"]),
+        [
+            "hmac-sha256 in header x-sign: the signature is always the same, so it is only a token; the sender is known, the body is not covered"
+        ]
     );
     assert!(advice("scheme = \"none\"", &[])[0].contains("anybody"));
     assert!(

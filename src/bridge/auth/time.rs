@@ -2,10 +2,20 @@
 
 use std::time::Duration;
 
+use super::super::measure::parse_time;
 use super::pattern::{Holds, Piece, Template};
 use super::place::Place;
 use super::written::Reader;
 use super::{SignedTime, Unit};
+
+/// Clocks are compared in seconds.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// So long from now in both directions is two weeks: less than ids and signed times are remembered, by which a copied request
+/// is known.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const LIMITS: &str = "`within` is at least `1s` and at most `7d`; `5m` is usual";
 
 /// Reads `timestamp`, and makes sure that a timestamp is signed wherever there is one.
 pub(super) fn timestamp(
@@ -50,16 +60,14 @@ pub(super) fn timestamp(
             }
         });
     let within = inner.text("within").and_then(|text| {
-        let span = text.text.parse::<jiff::SignedDuration>().ok();
-        let span = span.and_then(|span| Duration::try_from(span).ok());
-        if span.is_none_or(|span| span.is_zero()) {
-            inner.wrong(
-                "timestamp",
-                text.flaw("a length of time is expected, like `5m` or `1h`"),
-            );
-            return None;
-        }
-        span
+        let why = match parse_time(&text.text) {
+            Ok(span) if span < SHORTEST => format!("`{}` is too short", text.text),
+            Ok(span) if span > LONGEST => format!("`{}` is too long", text.text),
+            Ok(span) => return Some(span),
+            Err(why) => why,
+        };
+        inner.wrong("timestamp", text.flaw(why).help(LIMITS));
+        None
     });
     if !inner.has("within") {
         inner.missing(

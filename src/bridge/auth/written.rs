@@ -156,7 +156,11 @@ impl<'a> Reader<'a> {
             return Vec::new();
         };
         let read = match value.get_ref() {
-            DeValue::Array(list) if !list.is_empty() => list.iter().map(text_of).collect(),
+            DeValue::Array(list) if list.is_empty() => {
+                self.names_nothing(key, value.span());
+                return Vec::new();
+            }
+            DeValue::Array(list) => list.iter().map(text_of).collect(),
             _ => text_of(value).map(|text| vec![text]),
         };
         read.unwrap_or_else(|| {
@@ -172,7 +176,11 @@ impl<'a> Reader<'a> {
             return Vec::new();
         };
         let read = match value.get_ref() {
-            DeValue::Array(list) if !list.is_empty() => list.iter().map(table_of).collect(),
+            DeValue::Array(list) if list.is_empty() => {
+                self.names_nothing(key, value.span());
+                return Vec::new();
+            }
+            DeValue::Array(list) => list.iter().map(table_of).collect(),
             _ => table_of(value).map(|table| vec![table]),
         };
         read.unwrap_or_else(|| {
@@ -180,6 +188,23 @@ impl<'a> Reader<'a> {
             self.wrong(key, Flaw::new(value.span(), message));
             Vec::new()
         })
+    }
+
+    fn names_nothing(&mut self, key: &str, span: Range<usize>) {
+        let flaw = Flaw::new(
+            span,
+            format!("`{key}` is an empty list, which means nothing"),
+        );
+        let help = match key {
+            "addresses" => {
+                "name the sender's networks, or leave it out: then a request may come from everywhere"
+            }
+            "otherwise" | "repeats" | "format" | "signed" | "key" => {
+                "name something in it, or leave it out"
+            }
+            _ => "name at least one",
+        };
+        self.wrong(key, flaw.help(help));
     }
 
     /// A table; `None` when the key is absent or wrong.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::tree::{Function, Node, Reckoning};
 use super::val::Val;
 use super::walk::{Failure, Outcome, Walk, elements, fails, float, no_text, too_large};
+use crate::bridge::template::{words_of_markdown, words_of_slack};
 
 /// A text that an expression puts together is at most this long, in bytes.
 const TEXT: usize = 1 << 20;
@@ -124,6 +125,14 @@ impl<'v> Walk<'_, 'v> {
             Function::EndsWith => Val::Bool(text.ends_with(with)),
             Function::Contains => Val::Bool(text.contains(with)),
             Function::Lower => Val::made(text.to_lowercase()),
+            Function::Words => match with {
+                "slack" => Val::made(words_of_slack(text)),
+                "markdown" => Val::made(words_of_markdown(text)),
+                _ => {
+                    let why = "`words` reads the marks of `\"slack\"` or `\"markdown\"`";
+                    return Err(fails(node, why.to_owned()));
+                }
+            },
             Function::Before => match text.find(with) {
                 Some(at) if !with.is_empty() => slice(&of, 0..at),
                 _ => of,

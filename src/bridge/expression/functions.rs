@@ -9,7 +9,7 @@ use crate::bridge::problem::nearest;
 pub(super) const LITERALS: usize = 256;
 
 /// The functions, how each is written, and how many arguments it takes with what it is asked of.
-pub(super) const FUNCTIONS: [(&str, Function, Style, Range<usize>, &str); 12] = [
+pub(super) const FUNCTIONS: [(&str, Function, Style, Range<usize>, &str); 13] = [
     (
         "first",
         Function::First,
@@ -66,6 +66,13 @@ pub(super) const FUNCTIONS: [(&str, Function, Style, Range<usize>, &str); 12] = 
         Style::Method,
         2..3,
         "text.contains(\"…\")",
+    ),
+    (
+        "words",
+        Function::Words,
+        Style::Method,
+        2..3,
+        "text.words(\"slack\")",
     ),
     ("int", Function::Int, Style::Global, 1..2, "int(text)"),
     (

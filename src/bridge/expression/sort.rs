@@ -157,6 +157,7 @@ impl Check {
                     | Function::After
                     | Function::Join
                     | Function::Lower
+                    | Function::Words
                     | Function::String => perhaps(Sort::Text),
                 }
             }

@@ -96,6 +96,7 @@ pub(super) enum Function {
     StartsWith,
     EndsWith,
     Contains,
+    Words,
     Int,
     Double,
     String,

@@ -14,14 +14,14 @@ const LONGEST_PAIR: usize = 500;
 pub(super) fn said(call: &Call) -> Value {
     let text = names(&call.text(0));
     match call.named("form").map(words).as_deref() {
-        Some("slack") => slack(&text).into(),
+        Some("slack") => slack(&text, true).into(),
         Some("text") => text.into(),
         _ => plain::of_payload(&text).into(),
     }
 }
 
 /// `<@lisi>` and `<at user_id="ou_1">Li Si</at>`, as WeCom and Feishu call people, become `@lisi` and `@Li Si`.
-fn names(text: &str) -> String {
+pub(super) fn names(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('<') {
@@ -54,8 +54,9 @@ fn names(text: &str) -> String {
     out
 }
 
-/// Slack's mrkdwn: `<https://x|run 7>` becomes `run 7: https://x`, `*bold*` loses its stars, `&amp;` is `&`.
-fn slack(text: &str) -> String {
+/// Slack's mrkdwn: `<https://x|run 7>` becomes `run 7: https://x`, or `run 7` without `addresses`; `*bold*` loses its stars,
+/// `&amp;` is `&`.
+pub(super) fn slack(text: &str, addresses: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('<') {
@@ -63,7 +64,7 @@ fn slack(text: &str) -> String {
         let token = behind
             .split_once('>')
             .filter(|(token, _)| !token.contains(['<', '\n']))
-            .and_then(|(token, behind)| Some((spoken(token)?, behind)));
+            .and_then(|(token, behind)| Some((spoken(token, addresses)?, behind)));
         rest = match token {
             Some((spoken, behind)) => {
                 out.push_str(&spoken);
@@ -82,7 +83,7 @@ fn slack(text: &str) -> String {
 }
 
 /// What stands between `<` and `>`; `None` for anything that Slack does not write there.
-fn spoken(token: &str) -> Option<String> {
+fn spoken(token: &str, addresses: bool) -> Option<String> {
     let (what, label) = token.split_once('|').unwrap_or((token, ""));
     let label = label.trim();
     let or_label = |name: &str| if label.is_empty() { name } else { label }.to_owned();
@@ -96,7 +97,10 @@ fn spoken(token: &str) -> Option<String> {
         }
         _ if what.starts_with("mailto:") => Some(or_label(what.trim_start_matches("mailto:"))),
         _ if what.contains("://") && (label.is_empty() || label == what) => Some(what.to_owned()),
-        _ if what.contains("://") => Some(format!("{}: {what}", without_marks(label))),
+        _ if what.contains("://") => Some(match addresses {
+            true => format!("{}: {what}", without_marks(label)),
+            false => without_marks(label),
+        }),
         _ => None,
     }
 }
@@ -216,7 +220,14 @@ mod tests {
             ("`*not* this`", "`*not* this`"),
             ("* item\n* other *", "* item\n* other *"),
         ] {
-            assert_eq!(slack(text), said);
+            assert_eq!(slack(text, true), said);
         }
+        assert_eq!(
+            slack(
+                "<https://ci.example.com/7|*run* 7> &amp; <https://x.example>",
+                false
+            ),
+            "run 7 & https://x.example"
+        );
     }
 }

@@ -341,6 +341,16 @@ pub fn only_words(markdown: &str) -> String {
     plain::words(markdown)
 }
 
+/// The words of somebody else's Markdown, links without their addresses.
+pub fn words_of_markdown(text: &str) -> String {
+    plain::words_of_payload(&chat::names(text))
+}
+
+/// The words of a text with Slack's marks, links without their addresses.
+pub fn words_of_slack(text: &str) -> String {
+    chat::slack(text, false)
+}
+
 /// A payload's text as one line of Markdown that is only text.
 pub fn escape_markdown(text: &str) -> String {
     escape::markdown(&escape::harmless(text))

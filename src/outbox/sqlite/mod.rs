@@ -1,7 +1,7 @@
 //! The outbox in one SQLite file: one writer thread with group commit (WAL, `synchronous = FULL`), reads beside it.
 //!
 //! `keep` writes what came in, `lanes` holds the order, `claim` takes from it and writes down what became of it, `settle` what
-//! OpenIM's history shows, `desk` what an operator does; `read` and `list` answer questions, `prune` removes what is old.
+//! OpenIM's history shows, `desk` what an operator does; `read` and `list` (by `walk`s along an index) answer questions, `prune` removes what is old.
 //! One process at a time owns it: a lock file beside the database says so. Others write rows beside it.
 
 mod claim;
@@ -19,6 +19,7 @@ mod rows;
 mod schema;
 mod settle;
 mod task;
+mod walk;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -465,7 +466,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn list_lanes(&self, lane: Option<Lane>, page: Page) -> Reply<'_, Vec<LaneRecord>> {
-        Box::pin(self.read(move |db| list::list_lanes(db, lane.as_ref(), page)))
+        Box::pin(self.read(move |db| read::list_lanes(db, lane.as_ref(), page)))
     }
 
     fn change(&self, ids: Vec<DeliveryId>, change: Change) -> Reply<'_, Vec<Changed>> {

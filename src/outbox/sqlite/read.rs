@@ -1,4 +1,4 @@
-//! Questions about the whole and about one thing. Each runs on a connection of its own and sees what was committed.
+//! Questions about the whole, about one thing, and about the lanes. Each runs on a connection of its own and sees what was committed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +9,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::rows::{conversation, count, delivery_id, micros, moment, state, unreadable};
 use super::settle::Looking;
 use crate::model::{
-    Attempt, DeliveryId, DeliveryState, Event, EventId, Receipt, Severity, State, Timestamp,
+    Attempt, DeliveryId, DeliveryState, Event, EventId, Lane, Receipt, Severity, State, Timestamp,
 };
 use crate::outbox::lane::{Tally, UNPROVEN_AFTER};
-use crate::outbox::{AttemptRecord, Counts, DeliveryRecord, EventRecord, NextDue};
+use crate::outbox::{
+    AttemptRecord, Counts, DeliveryRecord, EventRecord, LaneRecord, NextDue, Page,
+};
 
 /// When the first lane that nobody holds becomes due, for sending and for a look.
 pub(super) fn next_due(db: &Connection, looking: &Looking) -> rusqlite::Result<NextDue> {
@@ -259,4 +261,75 @@ pub(super) fn became(
             .or_default() += 1;
     }
     Ok(became)
+}
+
+/// One lane, or all in which something waits, is unsettled, stopped or held.
+pub(super) fn list_lanes(
+    db: &Connection,
+    lane: Option<&Lane>,
+    page: Page,
+) -> rusqlite::Result<Vec<LaneRecord>> {
+    let (beyond, order, start) = match page.oldest_first {
+        true => (">", "ASC", i64::MIN),
+        false => ("<", "DESC", i64::MAX),
+    };
+    // Where none of these is set, nothing waits: what waits is due, or something is in hand, unsettled, stopped or held.
+    let which = match lane {
+        Some(_) => "name = ?1",
+        None => {
+            "?1 IS NULL AND (due IS NOT NULL OR in_hand IS NOT NULL OR look IS NOT NULL OR stopped OR held IS NOT NULL)"
+        }
+    };
+    db.prepare_cached(&format!(
+        "SELECT number, name, due, waits_for, held, stopped, in_hand IS NOT NULL,
+                (SELECT count(*) FROM delivery d INDEXED BY delivery_open
+                 WHERE d.lane = l.number AND d.state IN ('waiting', 'sending')),
+                (SELECT count(*) FROM delivery d INDEXED BY delivery_unsettled
+                 WHERE d.lane = l.number AND d.unsettled_since IS NOT NULL AND d.state = 'accepted'),
+                (SELECT count(*) FROM delivery d INDEXED BY delivery_unsettled
+                 WHERE d.lane = l.number AND d.unsettled_since IS NOT NULL AND d.state = 'sending')
+         FROM lane l WHERE {which} AND number {beyond} ?2 ORDER BY number {order} LIMIT ?3"
+    ))?
+    .query_map(
+        (
+            lane.map(Lane::as_str),
+            page.after.unwrap_or(start),
+            i64::try_from(page.most).unwrap_or(i64::MAX),
+        ),
+        lane_record,
+    )?
+    .collect()
+}
+
+fn lane_record(row: &Row<'_>) -> rusqlite::Result<LaneRecord> {
+    let due: Option<i64> = row.get(2)?;
+    let held: Option<String> = row.get(4)?;
+    let (stopped, in_hand): (bool, bool) = (row.get(5)?, row.get(6)?);
+    let open = count(row.get(7)?);
+    let (accepted, unclear) = (count(row.get(8)?), count(row.get(9)?));
+    let waiting = open
+        .saturating_sub(unclear)
+        .saturating_sub(u64::from(in_hand));
+    let waits_for = match () {
+        () if in_hand => None,
+        () if held.is_some() => held.clone(),
+        () if unclear > 0 => Some("it is not known whether OpenIM took the last one".to_owned()),
+        () if stopped => {
+            Some("a message was lost at OpenIM: the others are looked for first".to_owned())
+        }
+        () if due.is_none() && waiting > 0 => Some(format!(
+            "{accepted} accepted by OpenIM and not found in its history yet"
+        )),
+        () => row.get(3)?,
+    };
+    Ok(LaneRecord {
+        number: row.get(0)?,
+        lane: row.get::<_, String>(1)?.into(),
+        waiting,
+        unsettled: accepted + unclear,
+        due: due.map(moment),
+        waits_for,
+        held,
+        owner: None,
+    })
 }

@@ -199,6 +199,15 @@ fn texts_and_lists_have_their_functions() {
         ("body.title.lower()", json!("fix: the door")),
         ("\"ÄÖ\".lower().size()", json!(2)),
         (
+            "\"*Run* <https://x.example|7> &lt;now&gt;\".words(\"slack\")",
+            json!("Run 7 <now>"),
+        ),
+        (
+            "\"**Run** [7](https://x.example) now\".words(\"markdown\")",
+            json!("Run 7 now"),
+        ),
+        ("body.nothing.words(\"slack\")", json!(null)),
+        (
             "[\"a\", null, 1, \"\", [], \"b\"].join(\", \")",
             json!("a, 1, b"),
         ),
@@ -224,6 +233,10 @@ fn texts_and_lists_have_their_functions() {
         (
             "body.numbers.lower()",
             "`body.numbers.lower()`: a text is needed, not a list",
+        ),
+        (
+            "body.title.words(\"html\")",
+            "`body.title.words(\"html\")`: `words` reads the marks of `\"slack\"` or `\"markdown\"`",
         ),
         (
             "body.numbers.contains(\"1\")",
