@@ -18,7 +18,7 @@ use super::reading::{Reading, Text};
 use super::route::{Known, compile_messages, compile_routes};
 use super::template::Templates;
 use super::written::{WrittenBridge, WrittenDestination, WrittenMessage, WrittenRule, read_bridge};
-use super::{Bridge, DEFAULT_MAX_BODY, Secrets, shipped};
+use super::{Bridge, DEFAULT_MAX_BODY, shipped};
 use crate::model::{Secret, SecretRef};
 
 /// All bridges' files: the operator's, and the shipped ones, which may have the same names.
@@ -39,8 +39,11 @@ pub(super) struct Parts<'p> {
     pub people: &'p People,
     pub templates: &'p Templates,
     pub locales: &'p BTreeSet<String>,
-    pub secrets: Secrets<'p>,
+    pub secrets: Resolve<'p>,
 }
+
+/// Gives the secret behind a reference, `None` where the bridge goes on without it, or says why there is none.
+pub(super) type Resolve<'a> = &'a dyn Fn(&SecretRef) -> Result<Option<Secret>, String>;
 
 /// One bridge of the family: an operator's (`true`) or a shipped one, and its name.
 type Member = (bool, String);
@@ -358,7 +361,7 @@ fn compile_auth(
     line: &Line<'_, '_>,
     own: bool,
     is_parent: bool,
-    resolve: Secrets<'_>,
+    resolve: Resolve<'_>,
 ) -> Result<Option<Auth>, ()> {
     let Some((name, written)) = line.first() else {
         return Err(());
@@ -421,7 +424,7 @@ fn compile_auth(
         note_mistakes(reading, Auth::check(&table), &place, &[], damaged);
         return Err(());
     }
-    match Auth::compile(&table, &secrets) {
+    match Auth::compile_with_gaps(&table, &secrets) {
         Ok(auth) => {
             note_advice(reading, &auth, &place);
             Ok(Some(auth))
@@ -469,12 +472,12 @@ fn note_advice(reading: &Reading<'_>, auth: &Auth, place: &Range<usize>) {
     }
 }
 
-/// The secrets behind the references, and whether all of them are there.
+/// The secrets behind the references, and whether nothing is wrong with them.
 fn resolve_secrets(
     reading: &Reading<'_>,
     written: &[Text],
-    resolve: Secrets<'_>,
-) -> (Vec<Secret>, bool) {
+    resolve: Resolve<'_>,
+) -> (Vec<Option<Secret>>, bool) {
     let mut secrets = Vec::new();
     let mut known = Vec::new();
     for text in written {

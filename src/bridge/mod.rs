@@ -128,6 +128,27 @@ impl RuleBook {
         surroundings: &Surroundings,
         secrets: Secrets<'_>,
     ) -> (Option<RuleBook>, Vec<Problem>) {
+        RuleBook::with(sources, surroundings, &|reference| {
+            secrets(reference).map(Some)
+        })
+    }
+
+    /// The same, but a bridge whose secret is not there believes nothing by it, instead of being an error.
+    pub fn compile_without_missing(
+        sources: &Sources,
+        surroundings: &Surroundings,
+        secrets: Secrets<'_>,
+    ) -> (Option<RuleBook>, Vec<Problem>) {
+        RuleBook::with(sources, surroundings, &|reference| {
+            Ok(secrets(reference).ok())
+        })
+    }
+
+    fn with(
+        sources: &Sources,
+        surroundings: &Surroundings,
+        secrets: family::Resolve<'_>,
+    ) -> (Option<RuleBook>, Vec<Problem>) {
         let family = Family::of(sources);
         let reading = Reading::default();
         let people = match sources.get_key_value(PEOPLE_FILE) {

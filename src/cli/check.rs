@@ -111,7 +111,7 @@ impl Checked {
         let mut text = show(&self.problems, &self.loaded.sources, true);
         if let (Some(settings), Some(book)) = (&self.loaded.settings, &self.loaded.book) {
             for bridge in bridges(book) {
-                text.push_str(&describe(settings, bridge));
+                text.push_str(&describe(settings, bridge, directory));
             }
             let _ = writeln!(text, "{}\n", schedule_in_words(&settings.delivery));
         }
@@ -304,7 +304,7 @@ fn plural(count: usize, word: &str) -> String {
 }
 
 /// One bridge: where it takes webhooks, who is believed, where its events go, and a line to try it.
-fn describe(settings: &Settings, bridge: &Bridge) -> String {
+fn describe(settings: &Settings, bridge: &Bridge, directory: &Path) -> String {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     let address = address(settings, bridge);
     let takes = match bridge.is_door() {
@@ -330,7 +330,7 @@ fn describe(settings: &Settings, bridge: &Bridge) -> String {
         line(&route.name, &leads(route));
     }
     if bridge.is_door() {
-        match curl_line(bridge, &address) {
+        match curl_line(bridge, &address, directory) {
             Some(curl) => line("try it", &format!("{curl}  {dim}# 202{dim:#}")),
             None => line("try it", &format!("openim-bridge try {} FILE", bridge.name)),
         }

@@ -1,5 +1,7 @@
 //! A `curl` line that posts to a bridge as its sender would.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
@@ -12,7 +14,7 @@ use crate::model::SecretRef;
 /// A line to paste that the door answers with 202. It holds no secret and nothing made from one, for it may end up in the log
 /// of a build: it names the secret's place, `$TOKEN`, and signs by `openssl` where it is run. `None` where a line would need
 /// more than that.
-pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
+pub fn curl_line(bridge: &Bridge, address: &str, directory: &Path) -> Option<String> {
     let auth = bridge.auth.as_ref()?;
     let way = auth
         .ways()
@@ -22,7 +24,7 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
         .keys
         .first()
         .and_then(|key| bridge.secrets.get(key.number.checked_sub(1)?));
-    let secret = || Some(in_shell(reference?));
+    let secret = || Some(in_shell(reference?, directory));
     let mut headers = vec!["'Content-Type: application/json'".to_owned()];
     let mut address = address.to_owned();
     let mut user = String::new();
@@ -62,7 +64,8 @@ pub fn curl_line(bridge: &Bridge, address: &str) -> Option<String> {
 }
 
 /// A line to paste that posts `request` as its sender would. A signature stands in it as it is, for it fits this body and this
-/// moment only; a token does not: the line names its place, and the shell puts it in. `body` is the file that is the body.
+/// moment only; a token does not: the line names its place, and the shell puts it in. `directory` is where relative `file:`
+/// references begin, `body` the file that is the body.
 ///
 /// # Errors
 /// Says what a line cannot hold.
@@ -72,7 +75,8 @@ pub fn signed_line(
     request: &Request,
     signed: &Request,
     base: &str,
-    body: Option<&str>,
+    directory: &Path,
+    body: Option<&Path>,
 ) -> anyhow::Result<String> {
     let auth = bridge.auth.as_ref().context("the bridge is no door")?;
     let (way, key) = chosen(auth, number).context("the bridge has no secret to sign with")?;
@@ -88,7 +92,7 @@ pub fn signed_line(
                 .checked_sub(1)
                 .and_then(|at| bridge.secrets.get(at));
             let reference = reference.context("nobody knows where the secret stands")?;
-            let credential = Credential::of(&way.scheme, &in_shell(reference));
+            let credential = Credential::of(&way.scheme, &in_shell(reference, directory));
             let credential = credential.context(
                 "the secret stands in the body there, and a line should not hold it; without --curl the request is printed",
             )?;
@@ -170,7 +174,7 @@ fn headers_of(request: &Request) -> anyhow::Result<Vec<String>> {
 }
 
 /// The body as the shell takes it: itself where it is short text, otherwise the file that is the body.
-fn body_of(request: &Request, file: Option<&str>) -> anyhow::Result<Option<String>> {
+fn body_of(request: &Request, file: Option<&Path>) -> anyhow::Result<Option<String>> {
     /// Bytes of a body that a person still reads in a line.
     const READABLE: usize = 4_000;
     /// Linux takes 128 KiB for one argument, the quotes included.
@@ -183,7 +187,10 @@ fn body_of(request: &Request, file: Option<&str>) -> anyhow::Result<Option<Strin
     Ok(match (text, file) {
         (Some(""), _) if request.method != http::Method::POST => None,
         (Some(text), _) if text.len() <= READABLE => Some(quoted(text)),
-        (_, Some(file)) => Some(quoted(&format!("@{file}"))),
+        (_, Some(file)) => {
+            let file = std::path::absolute(file)?;
+            Some(quoted(&format!("@{}", file.display())))
+        }
         (Some(text), None) if text.len() <= LONGEST => Some(quoted(text)),
         _ => bail!(
             "the body is too long or no plain text, which a line cannot hold; without --curl the request is printed"
@@ -224,11 +231,22 @@ impl Credential {
     }
 }
 
-/// Where a secret stands, as a shell finds it.
-fn in_shell(reference: &SecretRef) -> String {
+/// Where a secret stands, as a shell finds it wherever the line is pasted.
+fn in_shell(reference: &SecretRef, directory: &Path) -> String {
     match reference {
-        SecretRef::Env(name) => format!("${name}"),
-        SecretRef::File(path) => format!("$(cat {})", path.display()),
+        SecretRef::Env(name) => {
+            let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let plain = name.chars().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit());
+            match plain {
+                true => format!("${name}"),
+                false => format!("$(printenv {})", quoted(name)),
+            }
+        }
+        SecretRef::File(path) => {
+            let path = directory.join(path);
+            let path = std::path::absolute(&path).unwrap_or(path);
+            format!("$(cat {})", quoted(&path.display().to_string()))
+        }
     }
 }
 

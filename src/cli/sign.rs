@@ -1,6 +1,7 @@
 //! `sign`: a request as its sender would sign it, as HTTP text or as a `curl` line. Nothing is kept or sent.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -9,27 +10,19 @@ use http::header::CONTENT_ENCODING;
 use super::Everywhere;
 use super::check::base_address;
 use super::post_line::signed_line;
-use super::subject::{Subject, read_request};
+use super::subject::{Asked, Subject};
 use crate::bridge::auth::Scheme;
 use crate::intake::Request;
-use crate::intake::authenticate::diagnose::unpack;
-use crate::intake::authenticate::{Unsigned, prepare, sign_with};
-use crate::model::{Clock, Timestamp};
+use crate::intake::authenticate::diagnose::{as_sent, unpack};
+use crate::intake::authenticate::{Unsigned, chosen, prepare, sign_with};
+use crate::model::Clock;
 
 /// The arguments of `sign`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The bridge that the request is for
-    bridge: String,
-    /// An HTTP request as text (request line, headers, an empty line, body) or only a body; `-` is standard input
-    file: String,
-    /// A header more, `Name: value`; it replaces one of the file
-    #[arg(short = 'H', long = "header", value_name = "HEADER")]
-    headers: Vec<String>,
-    /// The moment at which it is signed, RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<Timestamp>,
-    /// Which of the bridge's secrets: its number or its reference [default: 1]; for a bridge without secrets env:NAME or file:/path
+    #[command(flatten)]
+    asked: Asked,
+    /// Which of the bridge's secrets: its number or its reference [default: the first]; for a bridge without secrets env:NAME or file:/path
     #[arg(long, value_name = "REF")]
     secret: Option<String>,
     /// Print a line that posts it, in place of the request
@@ -61,35 +54,42 @@ pub fn run(everywhere: &Everywhere, args: &Args) -> ExitCode {
 }
 
 fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Vec<u8>> {
-    let now = args.now.unwrap_or_else(|| Clock::system().now());
-    let subject = Subject::find(everywhere, &args.bridge, args.secret.as_deref())?;
+    let asked = &args.asked;
+    let now = asked.now.unwrap_or_else(|| Clock::system().now());
+    let given = asked.read()?;
+    let subject = Subject::find(everywhere, &asked.bridge, args.secret.as_deref())?;
     let auth = subject.auth()?;
-    let request = read_request(&args.bridge, &args.file, &args.headers)?;
     // The door unpacks before it verifies.
-    let (mut request, _) = unpack(request);
+    let (mut request, _) = unpack(as_sent(given.request));
     request.headers.remove(CONTENT_ENCODING);
-    let request = prepare(auth, addressed(request, &args.bridge));
+    let request = prepare(auth, addressed(request, &asked.bridge));
     let open = |scheme: &Scheme| matches!(scheme, Scheme::None);
     if auth.ways().iter().all(|way| open(&way.scheme)) {
         bail!(
             "the bridge `{}` asks for no proof: there is nothing to sign",
-            args.bridge
+            asked.bridge
         );
+    }
+    if chosen(auth, subject.number).is_none()
+        && let Some((number, why)) = subject.lacks()
+    {
+        bail!("secret {number} of `{}` is not there: {why}", asked.bridge);
     }
     let signed = sign_with(auth, request.clone(), now, subject.number)?;
     if !args.curl {
         return Ok(signed.to_text());
     }
     let base = base_address(subject.loaded.settings.as_ref());
-    let is_body = file_is_body(&args.bridge, &args.file, &signed);
-    let file = is_body.then_some(args.file.as_str());
+    // Where signing leaves the body as it is, a line can send the file itself.
+    let file = given.body.filter(|file| is_in(file, &signed));
     let line = signed_line(
         &subject.bridge,
         subject.number,
         &request,
         &signed,
         &base,
-        file,
+        &subject.directory,
+        file.as_deref(),
     )?;
     Ok(line.into_bytes())
 }
@@ -110,9 +110,7 @@ fn addressed(mut request: Request, bridge: &str) -> Request {
     request
 }
 
-/// Whether the file is the body and nothing else, so that a line can send the file itself.
-fn file_is_body(bridge: &str, file: &str, request: &Request) -> bool {
-    let only_body =
-        |text: &[u8]| Request::from_text(bridge, text).is_ok_and(|read| read.body == text);
-    file != "-" && std::fs::read(file).is_ok_and(|text| only_body(&text) && request.body == text)
+/// Whether the file is the request's body.
+fn is_in(file: &Path, request: &Request) -> bool {
+    std::fs::read(file).is_ok_and(|text| request.body == text)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Everywhere;
 use super::directory::Directory;
 use super::explained;
-use super::subject::{find_bridge, read_request, whole_book};
+use super::subject::{Asked, find_bridge, whole_book};
 use crate::app::server_of;
 use crate::bridge::destination::{Destination, parse_destination};
 use crate::bridge::route::Route;
@@ -27,19 +27,11 @@ use crate::settings::Loaded;
 /// The arguments of `try`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The bridge that the request is for
-    bridge: String,
-    /// An HTTP request as text (request line, headers, an empty line, body) or only a body; `-` is standard input
-    file: String,
-    /// A header more, `Name: value`; it replaces one of the file
-    #[arg(short = 'H', long = "header", value_name = "HEADER")]
-    headers: Vec<String>,
+    #[command(flatten)]
+    asked: Asked,
     /// Believe the request without a proof
     #[arg(long)]
     skip_auth: bool,
-    /// The moment at which it arrives, RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<Timestamp>,
     /// A destination in place of the routes: group:ops, person:#u_1001
     #[arg(long, value_name = "DEST")]
     to: Option<String>,
@@ -130,16 +122,17 @@ pub fn run(everywhere: &Everywhere, args: Args) -> ExitCode {
 }
 
 fn explain(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Report> {
-    let now = args.now.unwrap_or_else(|| Clock::system().now());
+    let asked = &args.asked;
+    let now = asked.now.unwrap_or_else(|| Clock::system().now());
+    let request = asked.read()?.request;
     let Directory { path, environment } = Directory::of(everywhere);
     let loaded = Loaded::for_a_look(&path, &environment);
     let mut report = Report {
-        bridge: args.bridge.clone(),
+        bridge: asked.bridge.clone(),
         ..Report::default()
     };
     let book = whole_book(&loaded)?;
-    let bridge = find_bridge(book, &args.bridge)?;
-    let request = read_request(&args.bridge, &args.file, &args.headers)?;
+    let bridge = find_bridge(book, &asked.bridge)?;
 
     let Some(authentic) = prove(bridge, request, args.skip_auth, now, &mut report) else {
         return Ok(report);

@@ -11,24 +11,16 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Everywhere;
-use super::subject::{Subject, read_request, whole_book};
+use super::subject::{Asked, Given, Subject, whole_book};
 use crate::bridge::template::harmless;
 use crate::intake::authenticate::diagnose::{Cause, Diagnosis, Scene, Step, diagnose, received_at};
-use crate::model::{Clock, Timestamp};
+use crate::model::Clock;
 
 /// The arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The bridge that the request was sent to
-    bridge: String,
-    /// The request as HTTP text (request line, headers, an empty line, body), such as one that the service refused and kept; `-` is standard input
-    file: String,
-    /// A header more, `Name: value`; it replaces one of the file
-    #[arg(short = 'H', long = "header", value_name = "HEADER")]
-    headers: Vec<String>,
-    /// The moment at which it arrived, RFC 3339 [default: when the service kept it, otherwise now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<Timestamp>,
+    #[command(flatten)]
+    asked: Asked,
     /// A secret for a bridge that has none: env:NAME or file:/path
     #[arg(long, value_name = "REF")]
     secret: Option<String>,
@@ -60,7 +52,7 @@ pub fn run(everywhere: &Everywhere, args: &Args) -> ExitCode {
     };
     if args.json {
         let report = Report {
-            bridge: &args.bridge,
+            bridge: &args.asked.bridge,
             holds: diagnosis.verdict.is_ok(),
             by: diagnosis.verdict.as_deref().ok(),
             reason: diagnosis.verdict.as_deref().err().map(String::as_str),
@@ -80,22 +72,31 @@ pub fn run(everywhere: &Everywhere, args: &Args) -> ExitCode {
 }
 
 fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Diagnosis> {
-    let subject = Subject::find(everywhere, &args.bridge, args.secret.as_deref())?;
+    let asked = &args.asked;
+    let Given {
+        request, headless, ..
+    } = asked.read()?;
+    let subject = Subject::find(everywhere, &asked.bridge, args.secret.as_deref())?;
     if let (Some(secret), Some(_)) = (&args.secret, subject.number) {
         bail!(
             "the bridge has secrets of its own, and all of them are tried: leave `--secret {secret}` out"
         );
     }
-    let request = read_request(&args.bridge, &args.file, &args.headers)?;
-    let now = args.now.or_else(|| received_at(&request));
+    let now = asked.now.or_else(|| received_at(&request));
     let now = now.unwrap_or_else(|| Clock::system().now());
     let book = whole_book(&subject.loaded)?;
     let mut scene = Scene::of(book, &subject.bridge).context("the bridge is no door")?;
-    let secrets = subject.bridge.secrets.iter();
-    let absent = secrets.filter_map(|reference| subject.environment.secret(reference).err());
-    scene.absent = absent.collect();
-    Ok(diagnose(&scene, request, now))
+    scene.absent = subject.absent;
+    let diagnosis = diagnose(&scene, request, now);
+    match headless.filter(|_| diagnosis.shows_nothing()) {
+        // Not the sender has forgotten it.
+        Some(why) => Err(asked.complain(why, scene.auth)),
+        None => Ok(diagnosis),
+    }
 }
+
+/// Causes that are seen and not found by trying, so there is nothing to prove about them.
+const PLAIN: [&str; 3] = ["secret-absent", "secret-as-signature", "body-hidden"];
 
 /// The steps as lines. Colours are in it; who prints it takes them out where there is no terminal.
 fn lines(diagnosis: &Diagnosis) -> String {
@@ -132,9 +133,11 @@ fn lines(diagnosis: &Diagnosis) -> String {
         line(name, Style::new(), "", &cause.says);
         line("", dim, "→", cause.remedy);
     }
+    let plain = |cause: &Cause| PLAIN.contains(&cause.id);
     let searched = |cause: &Cause| cause.id == "no-cause-found";
     let how = match &diagnosis.causes[..] {
         [] => String::new(),
+        causes if causes.iter().all(plain) => String::new(),
         causes if causes.iter().all(|cause| cause.proven) => {
             let undone = if causes.len() == 1 { "it" } else { "them" };
             format!("Proven: without {undone} the request holds.")

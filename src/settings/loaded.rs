@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::{Environment, SERVICE_FILE, Settings, read_directory};
 use crate::bridge::problem::{Level, Problem, Sources};
-use crate::bridge::{RuleBook, Secrets};
+use crate::bridge::{RuleBook, Secrets, Surroundings};
 use crate::model::{Secret, SecretRef};
 
 /// A directory, read and compiled.
@@ -62,6 +61,9 @@ impl SecretFiles {
     }
 }
 
+/// How texts become a rule-book.
+type Compile = fn(&Sources, &Surroundings, Secrets<'_>) -> (Option<RuleBook>, Vec<Problem>);
+
 impl Loaded {
     /// Reads, checks and compiles a whole directory.
     pub fn read(directory: &Path, environment: &Environment) -> Loaded {
@@ -82,27 +84,23 @@ impl Loaded {
 
     /// The same with the texts of a directory at hand.
     pub fn compile(sources: Sources, environment: &Environment) -> Loaded {
-        Loaded::with(sources, environment, &|reference| {
-            environment.secret(reference)
-        })
+        Loaded::with(sources, environment, RuleBook::compile)
     }
 
     /// The same, but a bridge whose secret is not there refuses everything instead of keeping the others from running.
     pub fn without_missing_secrets(sources: Sources, environment: &Environment) -> Loaded {
-        Loaded::with(sources, environment, &|reference| {
-            Ok(secret_or_none_that_fits(environment, reference))
-        })
+        Loaded::with(sources, environment, RuleBook::compile_without_missing)
     }
 
-    fn with(sources: Sources, environment: &Environment, secrets: Secrets<'_>) -> Loaded {
+    fn with(sources: Sources, environment: &Environment, compile: Compile) -> Loaded {
         let (settings, surroundings, mut problems) = Settings::read(&sources, environment);
         let secret_files = RefCell::new(SecretFiles::default());
         let noted = |reference: &SecretRef| {
-            let secret = secrets(reference);
+            let secret = environment.secret(reference);
             secret_files.borrow_mut().note(reference, &secret);
             secret
         };
-        let (book, found) = RuleBook::compile(&sources, &surroundings, &noted);
+        let (book, found) = compile(&sources, &surroundings, &noted);
         problems.extend(found);
         let mut loaded = Loaded {
             sources,
@@ -119,7 +117,7 @@ impl Loaded {
     }
 
     /// As much as `try` needs: where there is no service file, the shipped bridges; what only running needs may be
-    /// missing. A secret that is not there is replaced by one that nothing fits.
+    /// missing. Nothing is believed by a secret that is not there.
     pub fn for_a_look(directory: &Path, environment: &Environment) -> Loaded {
         let (sources, problems) = match directory.join(SERVICE_FILE).exists() {
             true => read_directory(directory),
@@ -131,8 +129,8 @@ impl Loaded {
     /// The same with sources that were read before, and what was wrong in reading them.
     pub fn look(sources: Sources, mut problems: Vec<Problem>, environment: &Environment) -> Loaded {
         let (settings, surroundings, _) = Settings::read(&sources, environment);
-        let secrets = |reference: &SecretRef| Ok(secret_or_none_that_fits(environment, reference));
-        let (book, found) = RuleBook::compile(&sources, &surroundings, &secrets);
+        let secrets = |reference: &SecretRef| environment.secret(reference);
+        let (book, found) = RuleBook::compile_without_missing(&sources, &surroundings, &secrets);
         problems.extend(found);
         Loaded {
             sources,
@@ -149,9 +147,4 @@ impl Loaded {
             .iter()
             .any(|problem| problem.level == Level::Error)
     }
-}
-
-fn secret_or_none_that_fits(environment: &Environment, reference: &SecretRef) -> Secret {
-    let nothing_fits = |_| Secret::new(Uuid::new_v4().as_bytes().as_slice());
-    environment.secret(reference).unwrap_or_else(nothing_fits)
 }

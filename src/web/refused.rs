@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::limits::Limiter;
 use crate::bridge::Bridge;
 use crate::intake::Request;
+use crate::intake::authenticate::diagnose::{BODY_HIDDEN, KEPT, RECEIVED, as_sent};
 use crate::intake::authenticate::{Refusal, redact};
 use crate::model::Timestamp;
 
@@ -72,7 +73,10 @@ impl RefusedRequests {
         // Nobody waits for it, so nobody can tell how long it takes.
         tokio::task::spawn_blocking(move || {
             let Some(auth) = &bridge.auth else { return };
-            let text = told(redact(auth, request), &refusal, now).to_text();
+            let body = request.body.clone();
+            let redacted = redact(auth, request);
+            let is_hidden = redacted.body != body;
+            let text = told(redacted, &refusal, is_hidden, now).to_text();
             if let Err(error) = write(&folder, &name, &text, bridge.keep_refused) {
                 tracing::warn!(%error, "a refused webhook could not be kept for a look");
             }
@@ -82,14 +86,18 @@ impl RefusedRequests {
 }
 
 /// The request with what is known about it as headers, which no sender signs.
-fn told(mut request: Request, refusal: &Refusal, now: Timestamp) -> Request {
+fn told(mut request: Request, refusal: &Refusal, is_hidden: bool, now: Timestamp) -> Request {
+    request = as_sent(request);
     let mut tell = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             request.headers.insert(HeaderName::from_static(name), value);
         }
     };
-    tell("openim-bridge-refused", refusal.to_string());
-    tell("openim-bridge-received", now.to_string());
+    tell(KEPT, refusal.to_string());
+    tell(RECEIVED, now.to_string());
+    if is_hidden {
+        tell(BODY_HIDDEN, "in the body".to_owned());
+    }
     request
 }
 

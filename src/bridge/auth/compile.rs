@@ -22,7 +22,7 @@ const OTHER_SCHEMES: [&str; 5] = ["none", "token", "basic", "bearer", "ed25519"]
 /// Compiles; `secrets` is `None` for a rule-book that has none yet.
 pub(super) fn compile(
     table: &DeTable<'_>,
-    secrets: Option<&[Secret]>,
+    secrets: Option<&[Option<Secret>]>,
 ) -> Result<Auth, Vec<Mistake>> {
     let mut reader = Reader::new(table);
     let mut rules: Vec<Rule> = Vec::new();
@@ -60,7 +60,7 @@ pub(super) fn compile(
             addresses,
             repeats,
             challenge,
-            secrets: secrets.map_or(0, <[Secret]>::len),
+            secrets: secrets.map_or(0, <[Option<Secret>]>::len),
         })
     } else {
         Err(mistakes)

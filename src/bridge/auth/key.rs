@@ -66,8 +66,12 @@ fn decode(encoding: Encoding, text: &[u8]) -> Option<KeyForm> {
     Some(KeyForm::Fixed(Secret::new(encoding.decode(text)?)))
 }
 
-/// Gives each way the secrets that are made for it.
-pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mistake>) -> Vec<Way> {
+/// Gives each way the secrets that are made for it. One that is not there is made for none.
+pub(super) fn equip(
+    rules: Vec<Rule>,
+    secrets: &[Option<Secret>],
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Way> {
     let open = |rule: &Rule| matches!(rule.scheme, Scheme::None);
     if secrets.is_empty() && !rules.iter().all(open) {
         mistakes.push(Mistake {
@@ -78,12 +82,14 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
     }
     let mut ways: Vec<Way> = Vec::new();
     let mut fits = vec![false; secrets.len()];
+    let there = |(index, secret): (usize, &Option<Secret>)| Some((index, secret.clone()?));
+    let secrets: Vec<(usize, Secret)> = secrets.iter().enumerate().filter_map(there).collect();
     for rule in rules {
         let mut way = Way {
             scheme: rule.scheme,
             keys: Vec::new(),
         };
-        for (index, secret) in secrets.iter().enumerate() {
+        for (index, secret) in &secrets {
             let mut forms: Vec<KeyForm> = rule
                 .keys
                 .iter()
@@ -100,9 +106,9 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
                 Scheme::Hmac(_) | Scheme::Ed25519(_) => !forms.is_empty(),
             };
             if fit {
-                fits[index] = true;
+                fits[*index] = true;
                 way.keys.push(Key {
-                    number: index + 1,
+                    number: *index + 1,
                     secret: secret.clone(),
                     forms,
                 });
@@ -110,11 +116,11 @@ pub(super) fn equip(rules: Vec<Rule>, secrets: &[Secret], mistakes: &mut Vec<Mis
         }
         ways.push(way);
     }
-    for (index, secret) in secrets.iter().enumerate() {
+    for (index, secret) in secrets {
         let flaw = if secret.expose().is_empty() {
             Flaw::new(0..0, "the secret is empty")
         } else if !fits[index] {
-            fits_nowhere(secret, &ways)
+            fits_nowhere(&secret, &ways)
         } else {
             continue;
         };

@@ -176,6 +176,15 @@ impl Auth {
     /// With `extends`, hand in the merged table: a child's key replaces the parent's (remove the parent's entry first,
     /// or its span stays), and a child that names `scheme` starts afresh.
     pub fn compile(table: &DeTable<'_>, secrets: &[Secret]) -> Result<Auth, Vec<Mistake>> {
+        let secrets: Vec<Option<Secret>> = secrets.iter().cloned().map(Some).collect();
+        Auth::compile_with_gaps(table, &secrets)
+    }
+
+    /// The same with secrets of which some are not there: each keeps its number, and nothing is believed by a gap.
+    pub fn compile_with_gaps(
+        table: &DeTable<'_>,
+        secrets: &[Option<Secret>],
+    ) -> Result<Auth, Vec<Mistake>> {
         compile::compile(table, Some(secrets))
     }
 

@@ -6,6 +6,7 @@
 mod build;
 mod challenge;
 pub mod diagnose;
+mod disguise;
 mod ed25519;
 mod find;
 mod mac;

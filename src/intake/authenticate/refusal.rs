@@ -49,8 +49,8 @@ pub enum Refusal {
         /// How many secrets were tried.
         secrets: usize,
     },
-    /// None of the bridge's secrets is made for the way that the request takes.
-    #[error("no secret of this bridge is made for {0}")]
+    /// None of the bridge's secrets is there and made for the way that the request takes.
+    #[error("this bridge has no secret for {0}")]
     NoSecret(String),
     /// A challenge that anybody may have answered is short and plain.
     #[error("{0} is not a challenge that anybody may have answered")]

@@ -32,11 +32,11 @@ async fn run(stage: &Stage, arguments: &[&str]) -> Output {
     program.output().await.unwrap()
 }
 
-/// Pastes a line into a shell that knows the bridges' secrets; the answer's status.
-async fn paste(stage: &Stage, line: &str) -> String {
+/// Pastes a line into a shell that knows the bridges' variables, somewhere else; the answer's status.
+async fn paste(line: &str) -> String {
     let output = tokio::process::Command::new("sh")
         .args(["-c", line])
-        .current_dir(stage.directory.path())
+        .current_dir("/")
         .env("TOKEN", "user:t0ken-1")
         .stdin(Stdio::null())
         .output()
@@ -52,13 +52,17 @@ async fn paste(stage: &Stage, line: &str) -> String {
 
 async fn stage() -> (Stage, Service) {
     let header = token_at("header:x-token");
+    let filed = header.replace("env:TOKEN", "file:sec ret/it's");
     let bridges = [
         ("github", GITHUB),
         ("header", header.as_str()),
         ("basic", BASIC),
         ("bearer", BEARER),
+        ("filed", filed.as_str()),
     ];
     let stage = Stage::set(&bridges).await;
+    std::fs::create_dir(stage.path("sec ret")).unwrap();
+    stage.write("sec ret/it's", "user:t0ken-2\n");
     stage.write("payload.json", BODY);
     let service = serve(&stage).await;
     (stage, service)
@@ -81,7 +85,7 @@ fn to_door(line: &str, service: &Service) -> String {
 async fn a_printed_line_is_taken_by_the_door_and_holds_no_secret() {
     let (stage, service) = stage().await;
 
-    for bridge in ["github", "header", "basic", "bearer"] {
+    for bridge in ["github", "header", "basic", "bearer", "filed"] {
         let event = "X-GitHub-Event: ping";
         let signed = run(
             &stage,
@@ -105,9 +109,18 @@ async fn a_printed_line_is_taken_by_the_door_and_holds_no_secret() {
             !line.contains("t0ken") && !line.contains(SECRET),
             "{bridge}: {line}"
         );
-        let answer = paste(&stage, &to_door(&line, &service)).await;
+        let answer = paste(&to_door(&line, &service)).await;
         assert!(answer.contains("202"), "{bridge}: {answer}\n{line}");
     }
+
+    let checked = text(&run(&stage, &["check"]).await.stdout);
+    let lines = checked.lines().filter_map(|line| line.split_once("curl "));
+    let of_file = lines
+        .map(|(_, line)| line)
+        .find(|line| line.contains("/hooks/filed"));
+    let (line, _) = of_file.unwrap().split_once("  # 202").unwrap();
+    let answer = paste(&to_door(&format!("curl {line}"), &service)).await;
+    assert!(answer.contains("202"), "{answer}\n{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,6 +193,12 @@ async fn a_signed_request_verifies_and_a_changed_one_names_what_was_changed() {
         let report: Value = serde_json::from_slice(&late.stdout).unwrap();
         assert_eq!(report["causes"][0]["id"], "clock", "{report}");
         assert_eq!(report["reason"], "timestamp is 7 m 12 s old, 5 m allowed");
+        let steps = report["steps"].as_array().unwrap();
+        let time = steps.iter().find(|step| step["step"] == "time").unwrap();
+        assert_eq!(
+            time["says"],
+            "1767323045000 (2026-01-02T03:04:05Z, counted in milliseconds): timestamp is 7 m 12 s old, 5 m allowed; it came at 2026-01-02T03:11:17Z"
+        );
 
         let mut changed = signed.stdout.clone();
         changed.push(b'\n');
@@ -277,6 +296,14 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
             "none of the secrets of `timed`",
         ),
         (
+            vec!["sign", "timed", payload, "--secret", "hunter2"],
+            "is written as a reference",
+        ),
+        (
+            vec!["sign", "TIMED", payload],
+            "there is no bridge `TIMED`; did you mean `timed`?",
+        ),
+        (
             vec!["sign", "nobody", payload],
             "there is no bridge `nobody`",
         ),
@@ -289,6 +316,149 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
         assert_eq!(ended.status.code(), Some(2), "{arguments:?}");
         let said = text(&ended.stderr);
         assert!(said.contains(complaint), "{arguments:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_not_there_is_said_to_be_so_and_is_the_matter_of_its_bridge_alone() {
+    let gone = token_at("header:x-token").replace("env:TOKEN", "file:sec/gone");
+    let whsec = TIMED.replace("format = ", "key = \"whsec_{base64}\"\nformat = ");
+    let whsec = whsec.replace("[\"env:NEW\", \"file:old.secret\"]", "[\"file:sec/gone\"]");
+    let bridges = [
+        ("github", GITHUB),
+        ("gone", gone.as_str()),
+        ("whsec", &whsec),
+        ("half", TIMED),
+    ];
+    let stage = Stage::set(&bridges).await;
+    stage.write("bridges/broken.toml", "secrets = nonsense\n");
+    stage.write("payload.json", BODY);
+    let payload = stage.path("payload.json");
+    let payload = payload.to_str().unwrap();
+
+    for bridge in ["github", "half"] {
+        let signed = run(&stage, &["sign", bridge, payload]).await;
+        assert!(
+            signed.status.success(),
+            "{bridge}: {}",
+            text(&signed.stderr)
+        );
+    }
+    for bridge in ["gone", "whsec"] {
+        for (file, complaint) in [
+            (payload, "is not there: `sec/gone` cannot be read"),
+            ("nowhere.http", "`nowhere.http` cannot be read"),
+        ] {
+            let signed = run(&stage, &["sign", bridge, file]).await;
+            let said = text(&signed.stderr);
+            assert_eq!(signed.status.code(), Some(2), "{said}");
+            assert!(
+                said.contains(complaint) && said.lines().count() == 1,
+                "{said}"
+            );
+        }
+    }
+
+    let token = ["-H", "X-Token: t0ken-1"];
+    let told = run(&stage, &[&["verify", "gone", payload][..], &token].concat()).await;
+    assert_eq!(told.status.code(), Some(1));
+    let told = text(&told.stdout);
+    for part in [
+        "secret 1 of 1 (file:sec/gone) is not there: `sec/gone` cannot be read",
+        "A running service goes on with the secret that it has read",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(
+        !told.contains("16 bytes") && !told.contains("masked"),
+        "{told}"
+    );
+
+    // The other secret of two is compared, and what is not there is said too.
+    let late = ["--now", "2026-01-02T03:04:05Z"];
+    let signed = run(&stage, &[&["sign", "half", payload][..], &late].concat()).await;
+    std::fs::write(
+        stage.path("half.http"),
+        [&signed.stdout[..], b"\n"].concat(),
+    )
+    .unwrap();
+    let half = stage.path("half.http");
+    let told = run(
+        &stage,
+        &[&["verify", "half", half.to_str().unwrap()][..], &late].concat(),
+    )
+    .await;
+    let told = text(&told.stdout);
+    assert!(
+        told.contains("secret 2 of 2 (file:old.secret) is not there"),
+        "{told}"
+    );
+    assert!(
+        told.contains("the body has one that was not signed"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_whole_request_is_told_what_it_lacks() {
+    let stage = Stage::set(&[("github", GITHUB)]).await;
+    for (written, complaint) in [
+        (&b""[..], "is empty"),
+        (b" \n", "is empty"),
+        (b"\x1f\x8b\x08\x00\xff", "is no text but binary"),
+        (b"{\"a\": 1}\n", "is only a body"),
+        (
+            b"> POST /hooks/github HTTP/1.1\n> X-Hub-Signature-256: x\n",
+            "looks like what `curl -v` prints",
+        ),
+        (
+            b"HTTP/1.1 401 Unauthorized\n\n",
+            "is an answer and no request",
+        ),
+        (
+            b"Request URL: https://hook.example.com\nX-Hub-Signature-256: sha256=00\n\n{}",
+            "has headers but no request line",
+        ),
+        (
+            b"X-Hub-Signature-256: sha256=00\n\n{}",
+            "has headers but no request line",
+        ),
+    ] {
+        std::fs::write(stage.path("file"), written).unwrap();
+        let file = stage.path("file");
+        let file = file.to_str().unwrap();
+        let told = run(&stage, &["verify", "github", file]).await;
+        let said = text(&told.stderr);
+        assert_eq!(told.status.code(), Some(2), "{said}");
+        let example = "\n  POST /hooks/github HTTP/1.1\n";
+        let by_hand = "-H 'X-Hub-Signature-256: …'";
+        for part in [complaint, example, by_hand] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+    }
+
+    // With its headers at hand, a body is a request.
+    stage.write("file", BODY);
+    let file = stage.path("file");
+    let file = file.to_str().unwrap();
+    let header = "X-Hub-Signature-256: sha256=0011";
+    let told = run(&stage, &["verify", "github", file, "-H", header]).await;
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
+
+    for header in [
+        "X: s3cret\r\nY: b",
+        "Authorization s3cret",
+        "X: s3cret\u{7}",
+    ] {
+        let told = run(&stage, &["verify", "github", file, "-H", header]).await;
+        let said = text(&told.stderr);
+        assert_eq!(
+            (told.status.code(), said.lines().count()),
+            (Some(2), 1),
+            "{said}"
+        );
+        assert!(!said.contains("s3cret"), "{said}");
     }
 }
 
@@ -297,21 +467,50 @@ async fn a_request_that_the_service_refused_and_kept_is_explained() {
     let keep = "keep_refused = 5\n";
     let github = format!("{keep}{GITHUB}");
     let bearer = format!("{keep}{BEARER}");
-    let stage = Stage::set(&[("github", &github), ("bearer", &bearer)]).await;
+    let basic = format!("{keep}{BASIC}");
+    let bridges = [
+        ("github", github.as_str()),
+        ("pasted", &github),
+        ("body", &github),
+        ("bearer", &bearer),
+        ("basic", &basic),
+    ];
+    let stage = Stage::set(&bridges).await;
     let service = serve(&stage).await;
     let hub = "sha256=2d1b0a1b3c4d5e6f708192a3b4c5d6e7f8091a2b";
+    let quiet = "{\"title\":\"x\"}".to_owned();
+    let talking = format!("{{\"config\":\"{SECRET}\"}}");
+    let pasted = format!("sha256={SECRET}");
+    // `other:t0ken-1`
+    let user = "Basic b3RoZXI6dDBrZW4tMQ==";
 
-    for (bridge, name, value, cause) in [
-        ("github", "x-hub-signature-256", hub, "no-cause-found"),
+    for (bridge, name, value, body, cause) in [
+        (
+            "github",
+            "x-hub-signature-256",
+            hub,
+            &quiet,
+            "no-cause-found",
+        ),
+        (
+            "pasted",
+            "x-hub-signature-256",
+            &pasted,
+            &quiet,
+            "secret-as-signature",
+        ),
+        ("body", "x-hub-signature-256", hub, &talking, "body-hidden"),
         (
             "bearer",
             "authorization",
             "Bearer \"user:t0ken-1\"",
+            &quiet,
             "secret-quotes",
         ),
+        ("basic", "authorization", user, &quiet, "basic-user"),
     ] {
         let request = stage.client.post(service.hook(bridge));
-        let request = request.body("{\"title\":\"x\"}").header(name, value);
+        let request = request.body(body.clone()).header(name, value);
         let request = request.header("content-type", "application/json");
         assert_eq!(request.send().await.unwrap().status(), 401);
 
@@ -321,6 +520,18 @@ async fn a_request_that_the_service_refused_and_kept_is_explained() {
             kept.next()?.ok().map(|entry| entry.path())
         });
         let file = file.await;
+        let written = std::fs::read_to_string(&file).unwrap();
+        for secret in [SECRET, "t0ken-1", "dDBrZW4"] {
+            assert!(!written.contains(secret), "{secret} in {written}");
+        }
+        // Signed anew it is as its sender would send it now.
+        let signed = run(&stage, &["sign", bridge, file.to_str().unwrap()]).await;
+        let signed = text(&signed.stdout);
+        assert!(
+            !signed.to_lowercase().contains("openim-bridge-"),
+            "{signed}"
+        );
+
         let arguments = ["verify", bridge, file.to_str().unwrap(), "--json"];
         let told = run(&stage, &arguments).await;
 

@@ -587,6 +587,36 @@ fn of_secrets() -> Vec<Mistake> {
             &["key-encoded"],
         ),
         wrong(
+            "the key was the hex digits of the secret's SHA-256",
+            keyed("github", hex::encode(sha2::Sha256::digest(GITHUB))),
+            "github",
+            &["key-hashed"],
+        ),
+        wrong(
+            "the key was the secret's SHA-256",
+            keyed("github", sha2::Sha256::digest(GITHUB)),
+            "github",
+            &["key-hashed"],
+        ),
+        wrong(
+            "the secret itself behind the prefix, in the place of the signature",
+            hub("github", BODY, format!("sha256={GITHUB}")),
+            "github",
+            &["secret-as-signature"],
+        ),
+        wrong(
+            "the secret itself in the place of the signature, in quotes",
+            stripe(&format!("\"{STRIPE}\"")),
+            "stripe",
+            &["secret-as-signature"],
+        ),
+        wrong(
+            "nanoseconds in place of milliseconds",
+            dingtalk(&format!("timestamp={NOW}000000000&sign=AAAA")),
+            "dingtalk",
+            &["timestamp-unit"],
+        ),
+        wrong(
             "nobody knows that secret",
             keyed("github", "something else entirely"),
             "github",

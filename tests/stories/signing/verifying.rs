@@ -34,8 +34,9 @@ fn book() -> RuleBook {
 fn verify(book: &RuleBook, mistake: &Mistake) -> Diagnosis {
     let bridge = &book.bridges[mistake.bridge];
     let mut scene = Scene::of(book, bridge).unwrap();
-    for reference in &bridge.secrets {
-        scene.absent.extend(environment().secret(reference).err());
+    for (at, reference) in bridge.secrets.iter().enumerate() {
+        let why = environment().secret(reference).err();
+        scene.absent.extend(why.map(|why| (at + 1, why)));
     }
     let now = Timestamp::from_second(NOW).unwrap();
     diagnose(&scene, mistake.request.clone(), now)

@@ -2,8 +2,9 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
+use super::signed::{name_of, time_shown, unit_by_length};
 use super::words::Cause;
-use super::{Attempt, Refusal, Surroundings, shown_value};
+use super::{Attempt, BODY_HIDDEN, Refusal, Surroundings, is_kept, is_signed, shown_value};
 use crate::bridge::auth::Way;
 use crate::intake::Request;
 use crate::intake::authenticate::{prove, take_out};
@@ -18,18 +19,6 @@ pub(super) fn looks(
     ways: &[&Way],
     request: &Request,
 ) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let absent = &surroundings.scene.absent;
-    if !absent.is_empty() {
-        causes.push(Cause::seen("secret-absent", absent.join("; ")));
-    }
-    let length = request.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let came = surroundings.packed.as_ref().unwrap_or(&request.body).len();
-    if let Some(length) = length.filter(|length| *length > came) {
-        let detail = format!("{came} of {length} bytes");
-        causes.push(Cause::seen("body-cut", detail));
-    }
     let attempts: Vec<Attempt> = ways
         .iter()
         .map(|way| Attempt {
@@ -38,6 +27,20 @@ pub(super) fn looks(
             now: Timestamp::UNIX_EPOCH,
         })
         .collect();
+    let mut causes = Vec::new();
+    if !surroundings.scene.absent.is_empty() {
+        causes.push(surroundings.scene.absence());
+    }
+    if attempts.iter().any(is_signed) && request.headers.contains_key(BODY_HIDDEN) {
+        causes.push(Cause::seen("body-hidden", ""));
+    }
+    let length = request.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let came = surroundings.packed.as_ref().unwrap_or(&request.body).len();
+    if let Some(length) = length.filter(|length| *length > came) {
+        let detail = format!("{came} of {length} bytes");
+        causes.push(Cause::seen("body-cut", detail));
+    }
     let values: Vec<String> = attempts
         .iter()
         .filter_map(shown_value)
@@ -47,8 +50,8 @@ pub(super) fn looks(
     if values.iter().any(unfilled) {
         causes.push(Cause::seen("signature-placeholder", ""));
     }
-    if causes.is_empty() {
-        causes.extend(of_refusals(&attempts, request));
+    if causes.iter().all(|cause| cause.id == "secret-absent") {
+        causes.extend(of_refusals(surroundings, &attempts, request));
     }
     if causes.is_empty()
         && request.headers.contains_key(CONTENT_ENCODING)
@@ -63,7 +66,11 @@ pub(super) fn looks(
     causes
 }
 
-fn of_refusals(attempts: &[Attempt], request: &Request) -> Option<Cause> {
+fn of_refusals(
+    surroundings: &Surroundings<'_>,
+    attempts: &[Attempt],
+    request: &Request,
+) -> Option<Cause> {
     let asked = |attempt: &Attempt| prove(&attempt.way, request, attempt.now);
     let mut refusals = attempts.iter().map(asked);
     if attempts
@@ -77,10 +84,24 @@ fn of_refusals(attempts: &[Attempt], request: &Request) -> Option<Cause> {
         });
     }
     refusals.find_map(|refusal| match refusal.err()? {
+        Refusal::Unreadable { .. } if is_kept(request) => {
+            Some(Cause::seen("unreadable-masked", ""))
+        }
         Refusal::Unreadable { .. } | Refusal::NotAText(_) => Some(Cause::seen("unreadable", "")),
-        Refusal::NoTime(_) => Some(Cause::seen("no-time", "")),
+        Refusal::NoTime(_) => Some(match attempts.iter().find_map(time_shown) {
+            Some((text, unit)) => match unit_by_length(&text) {
+                Some(found) if found != name_of(unit) => {
+                    let detail = format!("{found} in place of {}", name_of(unit));
+                    Cause::seen("timestamp-unit", detail)
+                }
+                _ => Cause::seen("no-time", ""),
+            },
+            None => Cause::seen("no-time", ""),
+        }),
         Refusal::Absent(missing) => Some(Cause::seen("no-time", missing.to_string())),
-        Refusal::NoSecret(_) => Some(Cause::seen("no-secret-for-this", "")),
+        Refusal::NoSecret(_) if surroundings.scene.absent.is_empty() => {
+            Some(Cause::seen("no-secret-for-this", ""))
+        }
         _ => None,
     })
 }

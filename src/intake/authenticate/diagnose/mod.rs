@@ -45,13 +45,19 @@ pub struct Scene<'a> {
     pub auth: &'a Auth,
     /// Where its secrets stand, in their order: `env:GITHUB_SECRET`.
     pub references: Vec<String>,
-    /// Those of `references` that lead to no secret, each with the reason.
-    pub absent: Vec<String>,
+    /// Those of the secrets that are not there, by their number from 1, each with the reason.
+    pub absent: Vec<(usize, String)>,
     /// The other doors.
     pub others: Vec<(&'a str, &'a Auth)>,
 }
 
 impl<'a> Scene<'a> {
+    /// That secrets are not there.
+    fn absence(&self) -> Cause {
+        let reasons: Vec<&str> = self.absent.iter().map(|(_, why)| why.as_str()).collect();
+        Cause::seen("secret-absent", reasons.join("; "))
+    }
+
     /// The scene of a bridge in its rule-book; `None` when the bridge is no door. Nothing is said to be absent.
     pub fn of(book: &'a RuleBook, bridge: &'a Bridge) -> Option<Scene<'a>> {
         let others = book.doors().filter(|other| other.name != bridge.name);
@@ -78,6 +84,13 @@ pub struct Diagnosis {
     pub causes: Vec<Cause>,
     /// How many ways to have made the request were tried.
     pub tried: usize,
+}
+
+impl Diagnosis {
+    /// Whether nothing at all shows who sent the request.
+    pub fn shows_nothing(&self) -> bool {
+        self.causes.iter().any(|cause| cause.id == "unsigned")
+    }
 }
 
 /// One way the request may have been made, and the bridge's side may have been meant.
@@ -204,8 +217,8 @@ struct Search<'s> {
 impl Search<'_> {
     fn causes(&mut self, ways: &[&Way], request: &Request, now: Timestamp) -> Vec<Cause> {
         let scene = self.surroundings.scene;
-        if !scene.absent.is_empty() {
-            return vec![Cause::seen("secret-absent", scene.absent.join("; "))];
+        if !scene.absent.is_empty() && scene.absent.len() == scene.references.len() {
+            return vec![scene.absence()];
         }
         let mut starts = Vec::new();
         for way in ways {
@@ -293,7 +306,8 @@ impl Search<'_> {
 
     /// What the verifier can never hold for right, and yet shows what was done.
     fn beyond(&mut self, attempt: &Attempt) -> Option<Vec<Cause>> {
-        reading::beyond(attempt).map(|cause| vec![cause])
+        let cause = secret::shown(attempt).or_else(|| reading::beyond(attempt));
+        cause.map(|cause| vec![cause])
     }
 
     /// Whether another door believes it as it is.
@@ -355,19 +369,39 @@ pub fn unpack(mut request: Request) -> (Request, Option<Bytes>) {
     (request, Some(packed))
 }
 
-/// The header by which the service marks what it has refused and kept.
-const KEPT: &str = "openim-bridge-refused";
+/// Headers of a request that the service has refused and keeps: why.
+pub const KEPT: &str = "openim-bridge-refused";
+/// When it came.
+pub const RECEIVED: &str = "openim-bridge-received";
+/// That something in the body is hidden.
+pub const BODY_HIDDEN: &str = "openim-bridge-hidden";
 
 /// When a request came that the service has refused and kept; `None` for other requests.
 pub fn received_at(request: &Request) -> Option<Timestamp> {
-    let value = request.headers.get("openim-bridge-received")?;
+    let value = request.headers.get(RECEIVED)?;
     value.to_str().ok()?.parse().ok()
 }
 
-/// Whether what the way shows has been masked. The password of Basic is in base64, so its shape says nothing.
+/// The request without what the service has added.
+pub fn as_sent(mut request: Request) -> Request {
+    for name in [KEPT, RECEIVED, BODY_HIDDEN] {
+        request.headers.remove(name);
+    }
+    request
+}
+
+/// Whether what the way shows has been masked.
 fn is_masked(attempt: &Attempt) -> bool {
-    let shows = matches!(attempt.way.scheme, Scheme::Token(_) | Scheme::Bearer);
-    shows && attempt.request.headers.contains_key(KEPT)
+    let shows = matches!(
+        attempt.way.scheme,
+        Scheme::Token(_) | Scheme::Basic | Scheme::Bearer
+    );
+    shows && is_kept(&attempt.request)
+}
+
+/// Whether it is a request that the service has refused and kept.
+fn is_kept(request: &Request) -> bool {
+    request.headers.contains_key(KEPT)
 }
 
 /// Whether something is signed, so that the body and what stands around it matter.

@@ -1,8 +1,12 @@
 //! Mistakes about the secret itself, and about the key that is made of it.
 
-use super::{Attempt, Surroundings, Tried, is_signed};
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+
+use super::words::Cause;
+use super::{Attempt, Surroundings, Tried, is_kept, is_signed, shown_value};
 use crate::bridge::auth::{Encoding, Key, KeyForm, undo_percent};
-use crate::intake::authenticate::mac;
+use crate::intake::authenticate::{mac, redact};
 use crate::model::Secret;
 
 /// A secret as the other end may have it.
@@ -185,7 +189,50 @@ pub(super) fn keys(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
             Some(encoding.encode(key.secret.expose()).into_bytes())
         });
     }
+    for (name, hash) in HASHES {
+        with(
+            "key-hashed",
+            format!("the hex digits of its {name}"),
+            &|key| Some(hex::encode(hash(key.secret.expose())).into_bytes()),
+        );
+        with("key-hashed", format!("its {name}"), &|key| {
+            Some(hash(key.secret.expose()))
+        });
+    }
     tried
+}
+
+type Hash = fn(&[u8]) -> Vec<u8>;
+
+/// Hashes that people make keys with.
+const HASHES: [(&str, Hash); 3] = [
+    ("SHA-256", |secret| Sha256::digest(secret).to_vec()),
+    ("SHA-1", |secret| Sha1::digest(secret).to_vec()),
+    ("SHA-512", |secret| Sha512::digest(secret).to_vec()),
+];
+
+/// That a secret itself stands where its signature should be. In a request that the service has kept it is masked, so
+/// there only its shape is seen.
+pub(super) fn shown(attempt: &Attempt) -> Option<Cause> {
+    if !is_signed(attempt) {
+        return None;
+    }
+    let (_, values) = shown_value(attempt)?;
+    let quotes = ['"', '\'', '`', ' '];
+    let stands = |secret: &str| {
+        let secret = secret.trim().trim_matches(quotes);
+        let bare = values.iter().map(|value| value.trim_matches(quotes));
+        // The whole value, or all of it behind a prefix.
+        let mut before = bare.filter_map(|value| value.strip_suffix(secret));
+        !secret.is_empty() && before.any(|before| !before.ends_with(char::is_alphanumeric))
+    };
+    let secrets = || attempt.way.keys.iter().map(|key| &key.secret);
+    if secrets().filter_map(Secret::expose_text).any(stands) {
+        return Some(Cause::proven("secret-as-signature", ""));
+    }
+    let mut masked = secrets().map(|secret| redact::mask(secret.expose()));
+    let alike = is_kept(&attempt.request) && masked.any(|secret| stands(&secret));
+    alike.then(|| Cause::seen("secret-as-signature", "by its shape"))
 }
 
 fn is_text(key: &Key) -> bool {

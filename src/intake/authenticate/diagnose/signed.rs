@@ -5,9 +5,12 @@ use std::time::Duration;
 use http::header::HOST;
 
 use super::words::Cause;
-use super::{Attempt, Refusal, Surroundings, Tried, signed_and_when};
+use super::{Attempt, Refusal, Surroundings, Tried, first_present, signed_and_when};
 use crate::bridge::auth::{Hmac, Holds, KeyForm, Piece, Place, Scheme, SignedTime, Template, Unit};
+use crate::intake::authenticate::find::find;
+use crate::intake::authenticate::read;
 use crate::intake::form;
+use crate::model::Timestamp;
 
 /// What senders sign. `<time>`, `<id>` and `<host>` stand for what the request has of that kind.
 const PATTERNS: [&str; 35] = [
@@ -93,11 +96,63 @@ fn is_about_time(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Time { .. } | Refusal::NoTime(_))
 }
 
-fn name_of(unit: Unit) -> &'static str {
+pub(super) fn name_of(unit: Unit) -> &'static str {
     match unit {
         Unit::Seconds => "seconds",
         Unit::Milliseconds => "milliseconds",
         Unit::Rfc3339 => "RFC 3339",
+    }
+}
+
+/// The timestamp of a request as it stands there, and the unit that is asked for; `None` where there is not one.
+pub(super) fn time_shown(attempt: &Attempt) -> Option<(String, Unit)> {
+    let signing = attempt.way.scheme.signing()?;
+    let rule = signing.timestamp?;
+    let text = match &rule.from {
+        Some(place) => find(&attempt.request, place).ok()?.pop()?.into_owned(),
+        None => {
+            let (place, values) = first_present(signing.signature, &attempt.request).ok()??;
+            let read = read::read(signing.signature, place, &values, signing.algorithms);
+            read.ok()?.timestamp?
+        }
+    };
+    Some((String::from_utf8(text).ok()?, rule.unit))
+}
+
+/// The units of numbers, by how many digits a moment of our days has in them: its name, and how many make a second.
+const UNITS: [(usize, &str, i64); 4] = [
+    (11, "seconds", 1),
+    (14, "milliseconds", 1_000),
+    (17, "microseconds", 1_000_000),
+    (19, "nanoseconds", 1_000_000_000),
+];
+
+/// In which unit a number is a moment of our days.
+pub(super) fn unit_by_length(text: &str) -> Option<&'static str> {
+    counted(text).map(|(unit, _)| unit)
+}
+
+fn counted(text: &str) -> Option<(&'static str, Timestamp)> {
+    let digits = text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: i64 = text.parse().ok().filter(|_| digits)?;
+    let (_, unit, in_second) = UNITS.iter().find(|(most, ..)| text.len() <= *most)?;
+    let time = Timestamp::from_second(number / in_second).ok()?;
+    Some((*unit, time))
+}
+
+/// A timestamp as a person reads it, behind it as it stands: `1700000000000 (2023-11-14T22:13:20Z, counted in
+/// milliseconds)`. `None` for what is no time at all: it may be anything, a secret too.
+pub(super) fn readable(text: &str) -> Option<String> {
+    match counted(text) {
+        Some((unit, time)) => Some(format!("{text} ({time}, counted in {unit})")),
+        None => {
+            let time: Timestamp = text.parse().ok()?;
+            let plain = format!("{time}");
+            Some(match plain == text {
+                true => plain,
+                false => format!("{text} ({time:.0})"),
+            })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Refusal, Scene};
+use super::{Attempt, Refusal, Scene, signed};
 use crate::bridge::auth::{Auth, Holds, Key, KeyForm, Scheme, Shown, Signing, Template, Way};
 use crate::intake::Request;
 use crate::intake::authenticate::build::{self, Facts};
@@ -67,6 +67,16 @@ pub(super) fn steps(scene: &Scene<'_>, request: &Request, now: Timestamp) -> Vec
         }
         break;
     }
+    let fits = |step: &Step| step.step == "secret" && step.ok == Some(true);
+    if !steps.iter().any(fits) {
+        let absent = scene.absent.iter().map(|(number, why)| {
+            let reference = scene.references.get(number.saturating_sub(1));
+            let reference = reference.map_or("", String::as_str);
+            let count = count(scene.auth);
+            format!("secret {number} of {count} ({reference}) is not there: {why}")
+        });
+        steps.extend(absent.map(|says| Step::asked("secret", false, says)));
+    }
     steps
 }
 
@@ -96,6 +106,7 @@ fn of_token(
                 }
             }
         }
+        Err(Refusal::NoSecret(_)) => {}
         Err(refusal) => steps.push(Step::asked("format", false, refusal.to_string())),
     }
 }
@@ -151,11 +162,20 @@ fn of_signature(
     if let Some(rule) = signing.timestamp {
         match read::time(rule, request, read.timestamp.as_deref(), now) {
             Ok(text) => {
-                let says = format!("{} is near enough to {now}", String::from_utf8_lossy(&text));
+                let says = format!(
+                    "{} is near enough to {now:.0}",
+                    shown_time(way, request, now)
+                );
                 steps.push(Step::asked("time", true, says));
                 timestamp = Some(text);
             }
-            Err(refusal) => return steps.push(Step::asked("time", false, refusal.to_string())),
+            Err(refusal) => {
+                let says = match shown_time(way, request, now).as_str() {
+                    "" => refusal.to_string(),
+                    time => format!("{time}: {refusal}; it came at {now:.0}"),
+                };
+                return steps.push(Step::asked("time", false, says));
+            }
         }
     }
     for key in &way.keys {
@@ -172,7 +192,7 @@ fn of_signature(
         if !steps.iter().any(|step| step.step == "signed") {
             steps.push(Step::told(
                 "signed",
-                signed(signing.signed, &facts, &message),
+                pattern(signing.signed, &facts, &message),
             ));
         }
         let keyed = match key_bytes(key, &facts) {
@@ -198,6 +218,18 @@ fn of_signature(
     }
 }
 
+/// When the request says that it was signed; empty where it says nothing that reads as a time.
+fn shown_time(way: &Way, request: &Request, now: Timestamp) -> String {
+    let attempt = Attempt {
+        way: way.clone(),
+        request: request.clone(),
+        now,
+    };
+    let text = signed::time_shown(&attempt);
+    text.and_then(|(text, _)| signed::readable(&text))
+        .unwrap_or_default()
+}
+
 /// Whether this secret alone would do.
 fn fits_alone(way: &Way, key: &Key, request: &Request, now: Timestamp) -> bool {
     let mut alone = way.clone();
@@ -206,7 +238,7 @@ fn fits_alone(way: &Way, key: &Key, request: &Request, now: Timestamp) -> bool {
 }
 
 /// What is signed, as the bridge declares it. Where the secret is in it a digest would let a short one be guessed.
-fn signed(templates: &[Template], facts: &Facts<'_>, message: &[u8]) -> String {
+fn pattern(templates: &[Template], facts: &Facts<'_>, message: &[u8]) -> String {
     let whole = |template: &&Template| matches!(build::build(template, facts), Ok(Ok(_)));
     let Some(template) = templates.iter().find(whole) else {
         return String::new();

@@ -138,13 +138,18 @@ const CAUSES: &[(&str, &str, &str)] = &[
     // The secret
     (
         "secret-absent",
-        "the bridge's secret is not there",
-        "set the variable or write the file, and start the service anew; until then every request is refused",
+        "the bridge's secret cannot be read here, so nothing can be compared with it",
+        "give `verify` what the service has: its variables (`set -a; . secrets.env`), its files. A running service goes on with the secret that it has read; one that starts without it refuses what comes to this bridge",
     ),
     (
         "secret-of-another-bridge",
         "it was made with the secret of another bridge",
         "give the sender this bridge's secret, or post to that bridge",
+    ),
+    (
+        "secret-as-signature",
+        "the secret itself stands where the signature should be",
+        "make an HMAC with it (`sign` shows the right request), or ask for a token: `scheme = \"token\"`. Then take a new secret, for this one was sent in clear",
     ),
     (
         "secret-newline",
@@ -199,6 +204,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
     (
         "key-encoded",
         "the sender uses the secret in another encoding as the key",
+        "use the secret itself at the sender",
+    ),
+    (
+        "key-hashed",
+        "the sender uses a hash of the secret as the key",
         "use the secret itself at the sender",
     ),
     (
@@ -329,6 +339,16 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "looks-elsewhere",
         "something in the request may show who sent it, but not where the bridge looks",
         "name that place in `[auth]`, or set the sender as the bridge expects it",
+    ),
+    (
+        "unreadable-masked",
+        "what stands in the place of the signature reads like none, so the service masked it before it kept the request",
+        "compare its shape with `format` in `[auth]`; for certainty save the request at the sender",
+    ),
+    (
+        "body-hidden",
+        "a secret of the bridge stood in the body, and the service hid it before it kept the request: what was signed is not here any more",
+        "save the request at the sender, or let the sender leave the secret out",
     ),
     (
         "masked",

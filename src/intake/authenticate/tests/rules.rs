@@ -365,7 +365,7 @@ fn a_way_that_no_secret_is_made_for_refuses_what_takes_it() {
     );
     assert_eq!(
         refused(&auth, request),
-        "no secret of this bridge is made for hmac-sha256 in header webhook-signature"
+        "this bridge has no secret for hmac-sha256 in header webhook-signature"
     );
 }
 
