@@ -189,6 +189,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         clock: clock.clone(),
         refused: BTreeMap::new(),
         outage: None,
+        outage_ended: None,
     };
     let notices = tokio::spawn(notices.run());
     let keeper = Keeper {

@@ -13,7 +13,7 @@ use crate::bridge::{NOTICES, RuleBook};
 use crate::deliver::{Courier, ServerTrouble};
 use crate::intake::{self, Passed};
 use crate::model::{Clock, DeliveryState, State, Timestamp};
-use crate::outbox::{Counts, Filter, NewEvent, Outbox, OutboxError, Page};
+use crate::outbox::{Counts, Filter, LaneRecord, NewEvent, Outbox, OutboxError, Page};
 use crate::web::Seen;
 
 /// How often it is looked whether there is something to tell.
@@ -27,6 +27,9 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// So many of them within that time are worth a notice: one is somebody's slip.
 const REFUSED_MANY: u64 = 3;
+
+/// A conversation whose oldest message has waited for less is not worth a notice.
+const SHORT_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// An outage that was shorter is not worth a notice.
 const SHORT_OUTAGE: Duration = Duration::from_secs(60);
@@ -46,6 +49,8 @@ pub(super) struct Notices {
     pub refused: BTreeMap<String, VecDeque<(Timestamp, u64)>>,
     /// The outage that is not over.
     pub outage: Option<ServerTrouble>,
+    /// When the last one was: what still waits from it is no destination's fault.
+    pub outage_ended: Option<Timestamp>,
 }
 
 /// Something that is wrong now.
@@ -66,15 +71,16 @@ struct Told {
     about: String,
     name: String,
     open: bool,
-    at: Timestamp,
     mark: i64,
+    /// When it was last told that something is wrong.
+    began: Option<Timestamp>,
 }
 
 impl Told {
-    /// Whether news of this mark is to be told: what is over may begin again at once, what lasts is told once an hour.
+    /// Whether news of this mark is to be told: once an hour, also where it was over in between.
     fn wants_more(&self, mark: i64, now: Timestamp) -> bool {
-        let since: Duration = now.duration_since(self.at).try_into().unwrap_or_default();
-        self.mark < mark && (!self.open || since >= AT_MOST_EVERY)
+        let rested = |began| now.duration_since(began).unsigned_abs() >= AT_MOST_EVERY;
+        self.mark < mark && self.began.is_none_or(rested)
     }
 }
 
@@ -135,6 +141,7 @@ impl Notices {
         let mut troubles = self.refused_requests(now);
         troubles.extend(self.broken_templates(&counts).await?);
         troubles.extend(self.refusing_destinations(&counts).await?);
+        troubles.extend(self.waiting_destinations(&counts, now, &troubles).await?);
         if counts.unproven > 0 {
             troubles.push(Trouble {
                 about: "messages",
@@ -193,7 +200,7 @@ impl Notices {
     }
 
     async fn refusing_destinations(&self, counts: &Counts) -> Result<Vec<Trouble>, OutboxError> {
-        let states = [DeliveryState::Refused];
+        let states = [DeliveryState::Refused, DeliveryState::Dead];
         let mut troubles = self
             .by_name(counts, "destination", &states, |row| {
                 row.conversation.to_string()
@@ -210,6 +217,50 @@ impl Notices {
             }
         }
         Ok(still)
+    }
+
+    /// Conversations that have let their oldest message wait, while the others go on: muted, dismissed, unknown.
+    async fn waiting_destinations(
+        &self,
+        counts: &Counts,
+        now: Timestamp,
+        known: &[Trouble],
+    ) -> Result<Vec<Trouble>, OutboxError> {
+        let short = |moment: Timestamp| now.duration_since(moment).unsigned_abs() < SHORT_WAIT;
+        let nobodys_fault = self.outage.is_some() || self.outage_ended.is_some_and(short);
+        let waiting = counts.deliveries.get(&DeliveryState::Waiting);
+        if nobodys_fault || waiting.is_none_or(|many| *many == 0) {
+            return Ok(Vec::new());
+        }
+        let mut troubles = Vec::new();
+        let lanes = self.outbox.list_lanes(None, newest(ROWS)).await?;
+        let stuck = |lane: &LaneRecord| lane.waiting > 0 && lane.held.is_none();
+        for lane in lanes.into_iter().filter(stuck) {
+            let Some(reason) = lane.waits_for else {
+                continue;
+            };
+            let filter = Filter {
+                destination: Some(lane.lane.to_string()),
+                states: vec![DeliveryState::Waiting],
+                ..Filter::default()
+            };
+            let heads = self.outbox.list_deliveries(filter, oldest(1)).await?;
+            let Some(head) = heads.first().filter(|head| !short(head.kept)) else {
+                continue;
+            };
+            let name = head.conversation.to_string();
+            if head.bridge == NOTICES || known.iter().any(|it| it.name == name) {
+                continue;
+            }
+            troubles.push(Trouble {
+                about: "destination",
+                name,
+                // It is over when this one is taken.
+                mark: head.number - 1,
+                facts: json!({ "count": lane.waiting, "reason": reason, "waits": true }),
+            });
+        }
+        Ok(troubles)
     }
 
     /// The newest deliveries in these states, counted by a name.
@@ -273,6 +324,7 @@ impl Notices {
         let Some(outage) = self.outage.take() else {
             return Ok(());
         };
+        self.outage_ended = Some(now);
         let lasted: Duration = now
             .duration_since(outage.since)
             .try_into()
@@ -302,19 +354,20 @@ impl Notices {
         for record in self.outbox.list_events(filter, newest(ROWS)).await? {
             let subject = record.event.subject.as_str();
             let (about, name) = subject.split_once(' ').unwrap_or((subject, ""));
-            if told
-                .iter()
-                .any(|known| known.about == about && known.name == name)
-            {
+            let open = record.event.state == Some(State::Open);
+            let began = open.then_some(record.kept);
+            let mut known = told.iter_mut();
+            if let Some(known) = known.find(|known| known.about == about && known.name == name) {
+                known.began = known.began.or(began);
                 continue;
             }
             let mark = record.event.id.as_str().rsplit(' ').next();
             told.push(Told {
                 about: about.to_owned(),
                 name: name.to_owned(),
-                open: record.event.state == Some(State::Open),
-                at: record.kept,
+                open,
                 mark: mark.and_then(|mark| mark.parse().ok()).unwrap_or(0),
+                began,
             });
         }
         Ok(told)
@@ -381,5 +434,37 @@ fn newest(most: usize) -> Page {
         after: None,
         most,
         oldest_first: false,
+    }
+}
+
+fn oldest(most: usize) -> Page {
+    Page {
+        oldest_first: true,
+        ..newest(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_an_hour() {
+        let now: Timestamp = "2026-07-02T10:00:00Z".parse().unwrap();
+        let told = |open, began| Told {
+            about: "rules".to_owned(),
+            name: String::new(),
+            open,
+            mark: 7,
+            began,
+        };
+        let after = |minutes: i64| now + jiff::SignedDuration::from_mins(minutes);
+        for open in [true, false] {
+            let told = told(open, Some(now));
+            assert!(!told.wants_more(8, after(59)));
+            assert!(told.wants_more(8, after(60)));
+            assert!(!told.wants_more(7, after(60)), "it is the same");
+        }
+        assert!(told(false, None).wants_more(8, now));
     }
 }

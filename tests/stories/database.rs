@@ -230,6 +230,32 @@ impl Schema<'_> {
             .psql(&format!("SET search_path = {}; {sql}", self.name))
     }
 
+    /// Somebody who has locked these rows and stands still, until it is dropped.
+    pub fn freeze(&self, rows: &str) -> Frozen {
+        let sql = format!(
+            "SET search_path = {}; {rows}; SELECT pg_sleep(600)",
+            self.name
+        );
+        let child = self
+            .server
+            .program("psql")
+            .args([
+                "-X", "-q", "-U", "bridge", "-d", "postgres", "-c", &sql, "-h",
+            ])
+            .arg(self.server.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let asleep = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%{}%'",
+            self.name
+        );
+        while self.psql(&asleep) == "0" {
+            std::thread::yield_now();
+        }
+        Frozen(child)
+    }
+
     /// The time of all leases has passed: nothing that their owners have is theirs any more.
     pub fn end_leases(&self) {
         self.psql(
@@ -245,6 +271,16 @@ impl Schema<'_> {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
             self.name
         ));
+    }
+}
+
+/// Somebody who stands still in the middle of a transaction.
+pub struct Frozen(Child);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _ended = self.0.wait();
     }
 }
 

@@ -5,10 +5,14 @@ use openim_bridge::bridge::group::Group;
 use openim_bridge::bridge::problem::Sources;
 use openim_bridge::bridge::{RuleBook, Surroundings, shipped};
 use openim_bridge::intake::{Passed, announce};
-use openim_bridge::model::{Content, Rendered, Timestamp};
+use openim_bridge::model::{Content, Conversation, Rendered, Timestamp};
+use openim_bridge::sandbox::Sandbox;
+use serde_json::{Value, json};
+use std::time::Duration;
 
+use crate::proof::ground::{Ground, Store};
 use crate::shipped::LOCALES;
-use crate::stage::{JSON, SECRET, Service, Stage};
+use crate::stage::{JSON, SECRET, Service, Stage, text_of};
 
 const NOTICES: &str = r#"
 extends = "notices"
@@ -99,6 +103,64 @@ async fn a_destination_that_refuses_is_told_and_so_is_its_recovery() {
     heard(&stage, "takes messages").await;
     assert_eq!(stage.texts("ops").len(), 2);
     assert!(service.stop().await);
+}
+
+/// What OpenIM's administrator asks of it.
+async fn administer(sandbox: &Sandbox, path: &str, body: Value) -> Value {
+    let post = async |path: &str, token: &str, body: &Value| -> Value {
+        let request = reqwest::Client::new().post(format!("{}{path}", sandbox.url()));
+        let request = request.header("operationID", "1").header("token", token);
+        request
+            .json(body)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    };
+    let who = json!({ "secret": "openIM123", "userID": "imAdmin" });
+    let admin = post("/auth/get_admin_token", "", &who).await;
+    post(path, admin["data"]["token"].as_str().unwrap(), &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_whose_messages_wait_is_told_after_five_minutes_and_so_is_its_end() {
+    let ground = Ground::lay(Store::Sqlite, &["quiet".to_owned(), "ops".to_owned()]);
+    ground.tell_the_operator_in("ops");
+    let quiet = json!({ "groupID": "g_quiet" });
+    let muted = administer(&ground.sandbox, "/group/mute_group", quiet.clone()).await;
+    assert_eq!(muted["errCode"], 0, "{muted}");
+    let up = ground.start().await;
+    ground.post(&up, "group", "quiet", "one").await;
+    let told = || {
+        let said = ground
+            .sandbox
+            .messages(&Conversation::Group("g_ops".into()));
+        said.iter().map(text_of).collect::<Vec<String>>()
+    };
+    let pass = async |minutes: u64| {
+        let (step, span) = (Duration::from_secs(1), Duration::from_secs(60 * minutes));
+        ground.passes_by(step, span).await;
+    };
+
+    pass(4).await;
+    assert_eq!(told(), [""; 0], "a short wait is nobody's business");
+    pass(2).await;
+    let texts = told();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(
+        texts[0].contains("group:#g_quiet") && texts[0].contains("A message waits"),
+        "{texts:?}"
+    );
+
+    let open = administer(&ground.sandbox, "/group/cancel_mute_group", quiet).await;
+    assert_eq!(open["errCode"], 0, "{open}");
+    pass(6).await;
+    let texts = told();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[1].contains("takes messages"), "{texts:?}");
+    ground.stop(up).await;
 }
 
 #[test]

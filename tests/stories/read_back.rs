@@ -328,7 +328,7 @@ async fn what_comes_too_late_is_one_line() {
 }
 
 #[tokio::test]
-async fn a_poison_message_ends_with_its_reason_and_a_muted_group_waits() {
+async fn a_poison_message_ends_with_its_reason_and_others_go_on() {
     let chat = Chat::open(&["http:code=500,call=send,times=1"], Policy::default());
     let poison = chat
         .service

@@ -1,6 +1,7 @@
 //! Two processes of the service on one PostgreSQL database: any takes a webhook, any delivers, and one is killed.
 
 use openim_bridge::model::DeliveryState;
+use openim_bridge::sandbox::Plan;
 use serde_json::json;
 
 use crate::database::{Schema, shared};
@@ -79,6 +80,27 @@ async fn any_replica_takes_a_webhook_and_when_one_is_killed_the_others_go_on_wit
         states.lines().all(|state| ended.contains(&state)),
         "{states}"
     );
+}
+
+#[tokio::test]
+async fn a_replica_starts_while_another_stands_still_in_the_middle_of_its_work() {
+    let schema = shared().schema();
+    let stage = set(&schema).await;
+    stage.sandbox.play(Plan::of(1, &["late:for=10m"]).unwrap());
+    let one = stage.serve().await;
+    assert_eq!(post(&stage, &one, "message 10").await, 202);
+    let accepted = "SELECT count(*) FROM delivery WHERE state = 'accepted'";
+    stage
+        .until("it is accepted", async || schema.psql(accepted) == "1")
+        .await;
+
+    let frozen = schema.freeze("SELECT 1 FROM lane FOR UPDATE");
+    let other = stage.serve().await;
+    assert_eq!(other.health().await["status"], "ok");
+
+    drop(frozen);
+    one.kill().await;
+    assert!(other.stop().await);
 }
 
 #[tokio::test]

@@ -285,7 +285,7 @@ fn furnish(sandbox: &Sandbox) {
     sandbox.create_group("g_dev", "Developers", &["u_li", "bridge_bot"]);
 }
 
-fn text_of(sent: &Sent) -> String {
+pub fn text_of(sent: &Sent) -> String {
     let text = sent.content["content"]
         .as_str()
         .or(sent.content["text"].as_str());

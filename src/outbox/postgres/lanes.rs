@@ -319,19 +319,14 @@ impl Task for Reckon {
 
     async fn apply(&self, tx: &Tx) -> Result<u64, Failed> {
         let open = take_over(tx, &self.terms).await?;
-        let names = tx
-            .query(
-                "SELECT name FROM lane WHERE number IN
-                     (SELECT DISTINCT lane FROM delivery WHERE unsettled_since IS NOT NULL)",
-                &[],
-            )
-            .await?;
-        let names: Vec<Lane> = names
-            .iter()
-            .map(|row| get_text(row, 0).map(Lane::from))
-            .collect::<Result<_, _>>()?;
-        let names: Vec<&Lane> = names.iter().collect();
-        let lanes = lock(tx, &names).await?;
+        // Whoever has one locked now writes it himself; a replica that stands still must not keep us from starting.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM lane l
+             WHERE l.number IN (SELECT lane FROM delivery WHERE unsettled_since IS NOT NULL)
+             ORDER BY l.name FOR NO KEY UPDATE SKIP LOCKED"
+        );
+        let rows = tx.query(&sql, &[]).await?;
+        let lanes: Vec<LaneRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
         write(tx, &lanes, &self.terms).await?;
         Ok(open)
     }

@@ -125,6 +125,12 @@ to = ["notice:#u_li"]
         }
     }
 
+    /// Names the chat of the operator.
+    pub fn tell_the_operator_in(&self, team: &str) {
+        let bridge = format!("extends = \"notices\"\n[[route]]\nto = [\"group:{team}\"]\n");
+        std::fs::write(self.directory.path().join("bridges/notices.toml"), bridge).unwrap();
+    }
+
     /// Starts the service.
     pub async fn start(&self) -> Up {
         self.start_before(&self.sandbox.url()).await
@@ -218,9 +224,14 @@ to = ["notice:#u_li"]
 
     /// Lets time pass while the service works.
     pub async fn passes(&self, span: Duration) {
+        self.passes_by(SHORT_PULL, span).await;
+    }
+
+    /// The same in larger steps, where nothing depends on what happens within one.
+    pub async fn passes_by(&self, step: Duration, span: Duration) {
         let end = self.clock.now().saturating_add(span).unwrap();
         while self.clock.now() < end {
-            self.lever.advance(SHORT_PULL);
+            self.lever.advance(step);
             Clock::system().sleep(BEAT).await;
         }
     }

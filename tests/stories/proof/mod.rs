@@ -5,7 +5,7 @@
 
 mod books;
 mod crash;
-mod ground;
+pub mod ground;
 mod matrix;
 mod trials;
 
