@@ -5,6 +5,7 @@ pub mod authenticate;
 mod faces;
 mod fields;
 pub mod form;
+mod json;
 pub mod parse;
 mod pass;
 pub mod render;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::find::{query, undo};
 use crate::bridge::auth::{Auth, Place};
-use crate::intake::{Request, form};
+use crate::intake::{Request, form, json};
 
 /// Words in the name of a header or a parameter that shows a secret. Senders show them also where the bridge does not look:
 /// GitHub adds SHA-1 beside SHA-256, Gitea signs under five names, robots' addresses carry an `access_token`.
@@ -90,7 +90,10 @@ pub(super) fn without_value(body: Bytes, steps: &[String]) -> Bytes {
     let Some((last, parents)) = steps.split_last() else {
         return body;
     };
-    let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
+    let read = std::str::from_utf8(&body)
+        .ok()
+        .and_then(|text| json::read(text).ok());
+    let Some(mut json) = read else {
         return body;
     };
     let parent = parents

@@ -185,3 +185,11 @@ fn a_refusal_says_nothing_of_what_the_request_holds() {
         }
     }
 }
+
+#[test]
+fn a_token_is_cut_out_also_where_a_text_beside_it_holds_half_of_a_character() {
+    let auth = auth("scheme = \"token\"\ntoken = \"body:/token\"", &["s3cret"]);
+    let body = r#"{"title":"cut \ud83d","token":"s3cret"}"#;
+    let kept = accepted(&auth, post(body)).request.body;
+    assert_eq!(kept, "{\"title\":\"cut \u{fffd}\"}".as_bytes());
+}
