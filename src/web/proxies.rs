@@ -1,6 +1,6 @@
 //! Whose address a request has, when it came through proxies. `X-Forwarded-For` is believed only from a trusted peer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -20,7 +20,7 @@ pub fn sender_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
         lines.extend(line.split(','));
     }
     for hop in lines.into_iter().rev() {
-        let Ok(hop) = hop.trim().parse::<IpAddr>() else {
+        let Some(hop) = address_of(hop.trim()) else {
             return sender;
         };
         sender = hop.to_canonical();
@@ -29,6 +29,13 @@ pub fn sender_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
         }
     }
     sender
+}
+
+/// Some proxies write the port too (Azure's gateways): `192.0.2.5:8080`, `[2001:db8::1]:80`.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let with_port = || Some(hop.parse::<SocketAddr>().ok()?.ip());
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    hop.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 #[cfg(test)]
@@ -57,5 +64,21 @@ mod tests {
         );
         assert_eq!(address("10.0.0.1", &["nonsense"]), "10.0.0.1");
         assert_eq!(address("::ffff:10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn a_port_behind_an_address_is_cut_off() {
+        for (hop, read) in [
+            ("203.0.113.9:8080", "203.0.113.9"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("1.1.1.1:5, 203.0.113.9:443, 10.0.0.7:80", "203.0.113.9"),
+            // What is no address hides nothing that stands before it.
+            ("203.0.113.9, 192.0.2.5:http", "10.0.0.1"),
+            ("[203.0.113.9", "10.0.0.1"),
+        ] {
+            assert_eq!(address("10.0.0.1", &[hop]), read, "{hop}");
+        }
     }
 }
