@@ -1,10 +1,12 @@
 //! The last refused requests of a bridge, kept as files for a look where the bridge wishes it.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -18,17 +20,39 @@ use crate::intake::authenticate::{Refusal, redact};
 use crate::model::Timestamp;
 
 /// A longer body is not kept, in bytes. Signatures of whole bodies only can be explained.
-const LONGEST_BODY: usize = 256 * 1024;
+pub(super) const LONGEST_BODY: usize = 256 * 1024;
 
 /// So many of a bridge are written in a minute: whoever is refused must not wear out the disk.
 const A_MINUTE: u32 = 60;
+
+/// So many of a bridge wait to be written, each with at most [`LONGEST_BODY`].
+const MOST_WAITING: usize = 16;
 
 /// Keeps refused requests in `<folder>/<bridge>/`. Nothing is kept of a bridge that does not say `keep_refused`.
 #[derive(Debug)]
 pub struct RefusedRequests {
     folder: PathBuf,
     pace: Limiter<String>,
-    writer: Arc<Semaphore>,
+    words: Limiter<String>,
+    desks: Mutex<HashMap<String, Arc<Desk>>>,
+}
+
+/// Where the requests of one bridge are written, one after the other: those of another bridge never wait for them.
+#[derive(Debug)]
+struct Desk {
+    places: Arc<Semaphore>,
+    writer: tokio::sync::Mutex<()>,
+    left_out: AtomicU64,
+}
+
+impl Default for Desk {
+    fn default() -> Desk {
+        Desk {
+            places: Arc::new(Semaphore::new(MOST_WAITING)),
+            writer: tokio::sync::Mutex::default(),
+            left_out: AtomicU64::new(0),
+        }
+    }
 }
 
 impl RefusedRequests {
@@ -39,7 +63,8 @@ impl RefusedRequests {
         RefusedRequests {
             folder: folder.into(),
             pace: Limiter::new(Duration::from_secs(60)),
-            writer: Arc::new(Semaphore::new(1)),
+            words: Limiter::new(Duration::from_secs(60)),
+            desks: Mutex::default(),
         }
     }
 
@@ -49,7 +74,8 @@ impl RefusedRequests {
         wanted.then(|| request.clone())
     }
 
-    /// Writes a refused request in its own time. When the writer is busy, or there were many, it is left out.
+    /// Writes a refused request in its own time. When many wait, or there were many, it is left out, and that is said once a
+    /// minute.
     pub(super) fn keep(
         &self,
         bridge: &Arc<Bridge>,
@@ -57,10 +83,18 @@ impl RefusedRequests {
         refusal: &Refusal,
         now: Timestamp,
     ) {
-        if self.pace.take(bridge.name.clone(), A_MINUTE, now).is_err() {
-            return;
-        }
-        let Ok(turn) = self.writer.clone().try_acquire_owned() else {
+        let desk = self.desk(&bridge.name);
+        let place = desk.places.clone().try_acquire_owned().ok();
+        let in_pace = || self.pace.take(bridge.name.clone(), A_MINUTE, now).is_ok();
+        let Some(place) = place.filter(|_| in_pace()) else {
+            desk.left_out.fetch_add(1, Ordering::Relaxed);
+            if self.words.take(bridge.name.clone(), 1, now).is_ok() {
+                tracing::warn!(
+                    bridge.name = bridge.name,
+                    left_out = desk.left_out.swap(0, Ordering::Relaxed),
+                    "more webhooks are refused than are kept for a look"
+                );
+            }
             return;
         };
         let folder = self.folder.join(&bridge.name);
@@ -70,8 +104,7 @@ impl RefusedRequests {
             refusal.word()
         );
         let (bridge, refusal) = (bridge.clone(), refusal.clone());
-        // Nobody waits for it, so nobody can tell how long it takes.
-        tokio::task::spawn_blocking(move || {
+        let written = move || {
             let Some(auth) = &bridge.auth else { return };
             let body = request.body.clone();
             let redacted = redact(auth, request);
@@ -80,8 +113,18 @@ impl RefusedRequests {
             if let Err(error) = write(&folder, &name, &text, bridge.keep_refused) {
                 tracing::warn!(%error, "a refused webhook could not be kept for a look");
             }
-            drop(turn);
+        };
+        // Nobody waits for it, so nobody can tell how long it takes.
+        tokio::spawn(async move {
+            let turn = desk.writer.lock().await;
+            let _ = tokio::task::spawn_blocking(written).await;
+            drop((turn, place));
         });
+    }
+
+    fn desk(&self, bridge: &str) -> Arc<Desk> {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.entry(bridge.to_owned()).or_default().clone()
     }
 }
 

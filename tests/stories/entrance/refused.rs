@@ -80,6 +80,55 @@ async fn the_last_refused_requests_are_kept_on_request_and_explain_themselves() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_at_one_bridge_takes_no_look_from_another() {
+    let keeping = format!("keep_refused = 5\n{TIMED}");
+    let door = Entrance::open(&[("timed", &keeping), ("other", &keeping)], "");
+    let folder = door.folder.path().join("outbox.db.refused");
+    // Each is long to write, and there are more than wait.
+    let long = "x".repeat(250_000);
+    let time = START.to_string();
+    let headers = [("x-time", time.as_str()), ("x-sign", "00")];
+    for _ in 0..20 {
+        let answer = door.post("/hooks/timed", "192.0.2.1", &headers, &long);
+        assert_eq!(answer.await.status(), StatusCode::UNAUTHORIZED);
+    }
+    let one = door.post("/hooks/other", "192.0.2.2", &headers, "{\"look\":1}");
+    let one = one.await;
+    assert_eq!(one.status(), StatusCode::UNAUTHORIZED);
+    crate::stage::eventually("the other one is kept", || {
+        let files = kept(&folder.join("other"));
+        let text = std::fs::read_to_string(files.first()?).ok()?;
+        text.ends_with("{\"look\":1}").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_head_alone_refuses_is_kept_with_its_body_where_that_is_wished() {
+    let keeping = format!("keep_refused = 5\n{TOKEN}");
+    let door = Entrance::open(&[("one", &keeping)], "");
+    let folder = door.folder.path().join("outbox.db.refused/one");
+    let guess = [("authorization", "Bearer guess")];
+    let status = async |body: &str| {
+        let answer = door.post("/hooks/one", "192.0.2.1", &guess, body).await;
+        answer.status()
+    };
+    // Too long to be kept, and refused as all are.
+    assert_eq!(status(&"x".repeat(300_000)).await, StatusCode::UNAUTHORIZED);
+    door.pull(1);
+    assert_eq!(status("{\"look\":1}").await, StatusCode::UNAUTHORIZED);
+    crate::stage::eventually("it is kept", || {
+        let files = kept(&folder);
+        let text = std::fs::read_to_string(files.first()?).ok()?;
+        text.ends_with("{\"look\":1}").then_some(())
+    })
+    .await;
+    assert_eq!(kept(&folder).len(), 1);
+    let all = door.here().seen.all_refusals();
+    assert_eq!(all["one"], [("mismatch", 2)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_changes_its_parents_auth_key_by_key_and_one_that_names_a_scheme_starts_afresh() {
     let parent = "[auth]\nscheme = \"token\"\ntoken = \"header:x-one\"\naddresses = [\"192.0.2.0/24\"]\notherwise = { scheme = \"bearer\" }\n";
     let route = "[[route]]\nto = [\"group:ops\"]\n";
