@@ -21,7 +21,7 @@ pub use storage::{Place, StorageSettings};
 
 use crate::bridge::Surroundings;
 use crate::bridge::group::{check_locale, check_time_zone, known_locales, read_groups};
-use crate::bridge::measure::parse_time;
+use crate::bridge::measure::{parse_size, parse_time};
 use crate::bridge::problem::{Flaw, Level, Problem, Sources};
 use crate::bridge::reading::Reading;
 use crate::bridge::table::as_text;
@@ -120,6 +120,9 @@ pub struct DeliverySettings {
 
 /// Requests in a second or a minute: more than any machine takes.
 const HIGHEST_LIMIT: u32 = 1_000_000;
+
+/// Less room for bodies, in bytes, would refuse what single senders send.
+const LEAST_FOR_BODIES: usize = 8_000_000;
 
 /// More into one conversation than OpenIM takes from everybody together.
 const FASTEST_PACE: u32 = 100;
@@ -244,6 +247,10 @@ fn read_door(mut section: Section<'_, '_>) -> Option<DoorSettings> {
     let bridge = limits.count("bridge", HIGHEST_LIMIT);
     let address = limits.count("address", HIGHEST_LIMIT);
     let refusals = limits.count("refusals", HIGHEST_LIMIT);
+    let bodies = limits.read("bodies", |text| match usize::try_from(parse_size(text)?) {
+        Ok(size) if size >= LEAST_FOR_BODIES => Ok(size),
+        _ => Err(format!("at least {} MB", LEAST_FOR_BODIES / 1_000_000)),
+    });
     limits.finish();
     section.finish();
     Some(DoorSettings {
@@ -254,6 +261,7 @@ fn read_door(mut section: Section<'_, '_>) -> Option<DoorSettings> {
             bridge: bridge?,
             address: address?,
             refusals: refusals?,
+            bodies: bodies?,
         },
     })
 }

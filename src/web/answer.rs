@@ -49,26 +49,23 @@ impl IntoResponse for Refused {
             Refused::Unread(Unread::BadEncoding) => {
                 (StatusCode::BAD_REQUEST, "the body does not unpack")
             }
-            Refused::UnreadableBody => (
-                StatusCode::BAD_REQUEST,
-                "the body cannot be read as its content-type says",
-            ),
+            Refused::UnreadableBody => (StatusCode::BAD_REQUEST, "the body cannot be read"),
             Refused::MediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the content-type is not JSON and not a form",
+                "the body is neither JSON nor a form",
             ),
             Refused::NotKept => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not kept, please send it again",
             ),
-            Refused::TooMany(_) => (
+            Refused::TooMany(_) | Refused::Unread(Unread::NoRoom) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many at once, please send it again",
             ),
         };
         let mut response = says(status, error);
         let seconds = match self {
-            Refused::NotKept => RETRY_AFTER_SECONDS,
+            Refused::NotKept | Refused::Unread(Unread::NoRoom) => RETRY_AFTER_SECONDS,
             Refused::TooMany(seconds) => seconds,
             _ => return response,
         };
@@ -89,7 +86,7 @@ impl Refused {
             Refused::Unread(Unread::UnknownEncoding | Unread::BadEncoding) => "body_encoding",
             Refused::UnreadableBody | Refused::MediaType => "body_unreadable",
             Refused::NotKept => "not_kept",
-            Refused::TooMany(_) => "too_many",
+            Refused::TooMany(_) | Refused::Unread(Unread::NoRoom) => "too_many",
         }
     }
 }

@@ -17,21 +17,20 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{self, Refused};
-use super::body;
+use super::body::{self, Bodies, Room, Unread};
 use super::limits::{Gate, Limits, Slow};
 use super::listener::Patience;
 use super::proxies::sender_address;
-use super::refused::RefusedRequests;
+use super::refused::{self, RefusedRequests};
 use super::seen::Seen;
 use crate::bridge::{Bridge, RuleBook};
-use crate::intake::authenticate::{Refusal, answer_anybody, authenticate};
+use crate::intake::authenticate::{Head, Refusal, answer_anybody, ask_head, authenticate};
 use crate::intake::{self, Passed, Unreadable};
 use crate::model::{Answered, Clock, Event, Meters, NewDelivery, Rendered, Step, Timestamp};
 use crate::outbox::{Kept, NewEvent, Outbox};
 
-/// The longest body that is read for a bridge that does not exist, in bytes: as for a bridge with the default limit, so
-/// that the two answer alike.
-const UNKNOWN_BRIDGE_BODY: usize = crate::bridge::DEFAULT_MAX_BODY;
+/// How long a sender is asked to wait when there is no room for its body.
+const NO_ROOM: Duration = Duration::from_secs(4);
 
 /// A body above this size, in bytes, is taken in on a thread of its own, so that it does not hold up its neighbours.
 const LARGE_BODY: usize = 256 * 1024;
@@ -71,6 +70,7 @@ impl Door {
 struct Open {
     door: Arc<Door>,
     gate: Arc<Gate>,
+    bodies: Arc<Bodies>,
 }
 
 impl Door {
@@ -78,6 +78,7 @@ impl Door {
     pub fn router(self) -> Router {
         let open = Open {
             gate: Arc::new(Gate::new(self.limits)),
+            bodies: Arc::new(Bodies::new(self.limits.bodies)),
             door: Arc::new(self),
         };
         let hook = || post(take).get(ask).fallback(answer::only_post);
@@ -105,35 +106,44 @@ async fn take(
     }
     let (name, rest) = name_and_rest(request.uri().path());
     let book = open.door.book.load_full();
-    let bridge = book.bridges.get(&name).filter(|bridge| bridge.is_door());
-    let limit = bridge.map_or(UNKNOWN_BRIDGE_BODY, |bridge| bridge.max_body);
+    let bridge = book.bridges.get(&name).cloned();
+    let Some((bridge, auth)) =
+        bridge.and_then(|bridge| Some((bridge.clone(), bridge.auth.clone()?)))
+    else {
+        let (word, why) = (
+            Refused::NotAuthentic.word(),
+            "it names no bridge with a secret",
+        );
+        return open.pass_by(request, "", address, word, why).await;
+    };
     let mut incoming = incoming(&request, rest, address);
-    let began = open.door.clock.uptime();
-    incoming.body = match body::read(request, limit, open.door.patience.body).await {
-        Ok(body) => {
-            open.door.took(Step::Read, began);
-            body
-        }
-        Err(unread) => {
-            let name = bridge.map_or("", |bridge| &bridge.name);
-            let refused = Refused::Unread(unread);
-            let why = "its body was not read";
+    let head = ask_head(&auth, &incoming, open.door.clock.now());
+    let mut limit = bridge.max_body;
+    if let Head::Refused(refusal) = &head {
+        if bridge.keep_refused == 0 {
+            let word = refusal.word();
             return open
-                .refuse(name, address, refused, refused.word(), why)
+                .pass_by(request, &bridge.name, address, word, refusal)
                 .await;
         }
+        limit = limit.min(refused::LONGEST_BODY);
+    }
+    let began = open.door.clock.uptime();
+    let patience = open.door.patience.body;
+    let room = match open.bodies.read(request, limit, patience).await {
+        Ok(body) => {
+            open.door.took(Step::Read, began);
+            incoming.body = body.bytes;
+            body.room
+        }
+        Err(unread) => return open.unread(&bridge.name, address, head, unread).await,
     };
-    let Some(bridge) = bridge.cloned() else {
-        drop(incoming);
-        let refused = Refused::NotAuthentic;
-        let why = "it names no bridge with a secret";
-        return open.refuse("", address, refused, refused.word(), why).await;
-    };
-    open.answer_webhook(book, bridge, incoming, address).await
+    open.answer_webhook(book, bridge, incoming, address, room)
+        .await
 }
 
 /// A GET: a challenge of a sender that wants to know whether somebody listens. Whatever else it is learns only that
-/// webhooks are posted.
+/// webhooks are posted, and is a refusal as any other.
 async fn ask(
     State(open): State<Open>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -149,19 +159,23 @@ async fn ask(
         .bridges
         .get(&name)
         .and_then(|bridge| bridge.auth.as_ref());
+    let only_post = answer::only_post().await;
     let Some(auth) = auth.filter(|auth| auth.challenge().is_some()) else {
-        return answer::only_post().await;
+        let why = "it is a GET, and names no bridge that answers one";
+        return open.refuse("", address, only_post, "challenge", why).await;
     };
     match answer_anybody(auth, &incoming(&request, rest, address)) {
         Ok(answer) => {
             open.door.meters.answered(&name, Answered::Challenge);
-            tracing::info!(bridge.name = name, "a challenge was answered");
+            let now = open.door.clock.now();
+            if open.gate.may_say(&format!("challenge of {name}"), now) {
+                tracing::info!(bridge.name = name, "a challenge was answered");
+            }
             answer::challenge(answer)
         }
         Err(refusal) => {
-            open.door.seen.refused(&name, refusal.word());
-            tracing::debug!(bridge.name = name, reason = %refusal, "a challenge was not answered");
-            answer::only_post().await
+            open.refuse(&name, address, only_post, refusal.word(), &refusal)
+                .await
         }
     }
 }
@@ -220,12 +234,55 @@ impl Open {
         refused.into_response()
     }
 
+    /// Refuses what is refused whatever its body says. The answer comes behind the body, which nobody holds or unpacks, so
+    /// that neither it nor the time it takes tells whether the bridge exists.
+    async fn pass_by(
+        &self,
+        request: Request,
+        bridge: &str,
+        address: IpAddr,
+        word: &'static str,
+        why: impl fmt::Display,
+    ) -> Response {
+        let passed = body::pass_by(request, self.door.patience.body).await;
+        let Err(unread) = passed else {
+            let refused = Refused::NotAuthentic;
+            return self.refuse(bridge, address, refused, word, why).await;
+        };
+        let refused = Refused::Unread(unread);
+        self.refuse(bridge, address, refused, refused.word(), unread)
+            .await
+    }
+
+    /// The answer when the body was not read. That it is too long or does not unpack hears only who has shown a token or a
+    /// password: the others could find out by it whether the bridge exists.
+    async fn unread(&self, bridge: &str, address: IpAddr, head: Head, unread: Unread) -> Response {
+        let refused = Refused::Unread(unread);
+        let word = refused.word();
+        match (head, unread) {
+            (_, Unread::TooSlow | Unread::Broken) => {
+                self.refuse(bridge, address, refused, word, unread).await
+            }
+            (Head::Refused(refusal), _) => {
+                let refused = Refused::NotAuthentic;
+                self.refuse(bridge, address, refused, refusal.word(), &refusal)
+                    .await
+            }
+            (_, Unread::NoRoom) => self.too_many(bridge, NO_ROOM, self.door.clock.now()),
+            (Head::Shown, _) => self.refuse(bridge, address, refused, word, unread).await,
+            (Head::Undecided, _) => {
+                let refused = Refused::NotAuthentic;
+                self.refuse(bridge, address, refused, word, unread).await
+            }
+        }
+    }
+
     /// Counts and logs a refusal, and slows its answer where there are many of them from one address.
     async fn refuse(
         &self,
         bridge: &str,
         address: IpAddr,
-        refused: Refused,
+        refused: impl IntoResponse,
         word: &'static str,
         why: impl fmt::Display,
     ) -> Response {
@@ -255,20 +312,24 @@ impl Open {
         bridge: Arc<Bridge>,
         request: intake::Request,
         address: IpAddr,
+        room: Room,
     ) -> Response {
         let (now, began) = (self.door.clock.now(), self.door.clock.uptime());
         let large = request.body.len() > LARGE_BODY;
         let (open, known) = (self.clone(), bridge.clone());
         let step = move || open.bring_through(&book, &known, request, now);
         let came = if large {
-            match tokio::task::spawn_blocking(step).await {
-                Ok(came) => came,
-                Err(_) => return Refused::NotKept.into_response(),
+            match self.bodies.apart(step).await {
+                Some(came) => came,
+                None => return Refused::NotKept.into_response(),
             }
         } else {
             step()
         };
         let name = bridge.name.as_str();
+        if !matches!(came, Came::Through(Ok(_))) {
+            drop(room);
+        }
         match came {
             Came::Through(Ok(passed)) => {
                 self.door.took(Step::Intake, began);
@@ -330,7 +391,7 @@ impl Open {
                 event,
                 routed,
                 deliveries,
-            } => answer::success(reply, keep(&self.door, *event, routed, deliveries).await),
+            } => answer::success(reply, self.keep(*event, routed, deliveries).await),
             Passed::Silent(why) => {
                 self.door.meters.answered(name, Answered::Silent);
                 tracing::info!(
@@ -348,84 +409,93 @@ impl Open {
             }
         }
     }
-}
 
-async fn keep(door: &Door, event: Event, routed: bool, deliveries: Vec<NewDelivery>) -> Response {
-    let event = Arc::new(event);
-    let (bridge, id) = (event.bridge.clone(), event.id.to_string());
-    for delivery in &deliveries {
-        let (delivery_id, destination) = (delivery.id, delivery.destination.as_str());
-        match &delivery.rendered {
-            Rendered::Ready(_) => tracing::debug!(
-                bridge.name = bridge,
-                event.id = id,
-                delivery.id = %delivery_id,
-                destination,
-                "a delivery was made"
-            ),
-            Rendered::Broken(reason) => tracing::error!(
-                bridge.name = bridge,
-                event.id = id,
-                delivery.id = %delivery_id,
-                destination,
-                reason,
-                "a template could not render a message; it is kept"
-            ),
+    async fn keep(&self, event: Event, routed: bool, deliveries: Vec<NewDelivery>) -> Response {
+        let door = &self.door;
+        let event = Arc::new(event);
+        let (bridge, id) = (event.bridge.clone(), event.id.to_string());
+        for delivery in &deliveries {
+            let (delivery_id, destination) = (delivery.id, delivery.destination.as_str());
+            match &delivery.rendered {
+                Rendered::Ready(_) => tracing::debug!(
+                    bridge.name = bridge,
+                    event.id = id,
+                    delivery.id = %delivery_id,
+                    destination,
+                    "a delivery was made"
+                ),
+                Rendered::Broken(reason) => tracing::error!(
+                    bridge.name = bridge,
+                    event.id = id,
+                    delivery.id = %delivery_id,
+                    destination,
+                    reason,
+                    "a template could not render a message; it is kept"
+                ),
+            }
         }
-    }
-    let new = NewEvent {
-        routed,
-        event: event.clone(),
-        deliveries,
-    };
-    // `keep` goes on when the sender hangs up: what was promised to the disk does not depend on who still listens.
-    let (outbox, began) = (door.outbox.clone(), door.clock.uptime());
-    let kept = tokio::spawn(async move { outbox.keep(new).await }).await;
-    let answered = match &kept {
-        Ok(Ok(Kept::New { .. })) => Answered::Kept,
-        Ok(Ok(Kept::Repeat { .. })) => Answered::Repeat,
-        Ok(Err(_)) | Err(_) => Answered::NotKept,
-    };
-    door.meters.answered(&bridge, answered);
-    if answered == Answered::Kept {
-        door.took(Step::Keep, began);
-        if !routed {
-            door.meters.unrouted(&bridge);
+        let new = NewEvent {
+            routed,
+            event: event.clone(),
+            deliveries,
+        };
+        // `keep` goes on when the sender hangs up: what was promised to the disk does not depend on who still listens.
+        let (outbox, began) = (door.outbox.clone(), door.clock.uptime());
+        let kept = tokio::spawn(async move { outbox.keep(new).await }).await;
+        let answered = match &kept {
+            Ok(Ok(Kept::New { .. })) => Answered::Kept,
+            Ok(Ok(Kept::Repeat { .. })) => Answered::Repeat,
+            Ok(Err(_)) | Err(_) => Answered::NotKept,
+        };
+        door.meters.answered(&bridge, answered);
+        if answered == Answered::Kept {
+            door.took(Step::Keep, began);
+            if !routed {
+                door.meters.unrouted(&bridge);
+            }
         }
-    }
-    match kept {
-        Ok(Ok(Kept::New { deliveries })) => {
-            tracing::info!(
-                bridge.name = bridge,
-                event.id = id,
-                event.kind = event.kind,
-                deliveries,
-                "a webhook was kept"
-            );
-            let body = json!({ "event": id, "kind": event.kind, "deliveries": deliveries });
-            (StatusCode::ACCEPTED, Json(body)).into_response()
+        match kept {
+            Ok(Ok(Kept::New { deliveries })) => {
+                tracing::info!(
+                    bridge.name = bridge,
+                    event.id = id,
+                    event.kind = event.kind,
+                    deliveries,
+                    "a webhook was kept"
+                );
+                let body = json!({ "event": id, "kind": event.kind, "deliveries": deliveries });
+                (StatusCode::ACCEPTED, Json(body)).into_response()
+            }
+            Ok(Ok(Kept::Repeat { became, put_back })) => {
+                tracing::info!(
+                    bridge.name = bridge,
+                    event.id = id,
+                    event.kind = event.kind,
+                    put_back,
+                    "a repeated webhook was answered"
+                );
+                let became: serde_json::Map<_, _> = became
+                    .into_iter()
+                    .map(|(state, count)| (state.word().to_owned(), count.into()))
+                    .collect();
+                let body = json!({
+                    "event": id, "kind": event.kind, "repeat": true, "became": became, "put_back": put_back,
+                });
+                (StatusCode::OK, Json(body)).into_response()
+            }
+            Ok(Err(error)) => {
+                // A full disk refuses every webhook that comes.
+                if self.gate.may_say("not kept", door.clock.now()) {
+                    tracing::error!(
+                        bridge.name = bridge,
+                        event.id = id,
+                        %error,
+                        "a webhook could not be kept, the sender shall send it again; of more like it nothing is said for a minute"
+                    );
+                }
+                Refused::NotKept.into_response()
+            }
+            Err(_) => Refused::NotKept.into_response(),
         }
-        Ok(Ok(Kept::Repeat { became, put_back })) => {
-            tracing::info!(
-                bridge.name = bridge,
-                event.id = id,
-                event.kind = event.kind,
-                put_back,
-                "a repeated webhook was answered"
-            );
-            let became: serde_json::Map<_, _> = became
-                .into_iter()
-                .map(|(state, count)| (state.word().to_owned(), count.into()))
-                .collect();
-            let body = json!({
-                "event": id, "kind": event.kind, "repeat": true, "became": became, "put_back": put_back,
-            });
-            (StatusCode::OK, Json(body)).into_response()
-        }
-        Ok(Err(error)) => {
-            tracing::error!(bridge.name = bridge, event.id = id, %error, "a webhook could not be kept");
-            Refused::NotKept.into_response()
-        }
-        Err(_) => Refused::NotKept.into_response(),
     }
 }

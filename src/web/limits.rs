@@ -19,6 +19,8 @@ pub struct Limits {
     pub address: u32,
     /// Refusals a minute of requests from one address; the answers to more of them are slowed.
     pub refusals: u32,
+    /// Bytes of all bodies that are in memory at once, packed and unpacked.
+    pub bodies: usize,
 }
 
 /// How long the answer to a refused request waits when there are many of them: a guess a second and connection.

@@ -1,6 +1,7 @@
 //! Who comes in at the door, how often, and who has to wait: challenges, limits, floods, repeats, and what is kept of the refused.
 //! A door in this process, with a clock that a lever moves.
 
+mod bodies;
 mod challenges;
 mod limits;
 mod refused;
@@ -169,6 +170,17 @@ impl Entrance {
 
     fn pull(&self, seconds: u64) {
         self.lever.advance(Duration::from_secs(seconds));
+    }
+
+    /// Lets time go by until the task is aborted.
+    fn keep_pulling(&self) -> tokio::task::JoinHandle<()> {
+        let lever = self.lever.clone();
+        tokio::spawn(async move {
+            loop {
+                lever.advance(Duration::from_millis(100));
+                tokio::task::yield_now().await;
+            }
+        })
     }
 
     async fn events(&self) -> u64 {

@@ -9,6 +9,7 @@ pub mod diagnose;
 mod disguise;
 mod ed25519;
 mod find;
+mod head;
 mod mac;
 mod read;
 mod redact;
@@ -27,6 +28,7 @@ use crate::intake::{Authentic, Request};
 use crate::model::Timestamp;
 
 pub use challenge::answer_anybody;
+pub use head::{Head, ask_head};
 pub use redact::redact;
 pub use refusal::{Missing, Refusal};
 pub use sign::{Unsigned, chosen, prepare, sign, sign_with};
@@ -57,8 +59,13 @@ pub fn authenticate(auth: &Auth, request: Request, now: Timestamp) -> Result<Aut
             challenge,
         });
     }
+    Err(missing(auth))
+}
+
+/// Nothing stands at any of the places.
+fn missing(auth: &Auth) -> Refusal {
     let places = auth.ways().iter().flat_map(where_it_looks).collect();
-    Err(Refusal::Absent(Missing(places)))
+    Refusal::Absent(Missing(places))
 }
 
 /// Whether the request comes from where the bridge allows.
@@ -250,12 +257,21 @@ fn key_bytes<'k>(key: &'k Key, facts: &Facts<'_>) -> Result<Cow<'k, [u8]>, Refus
 /// A place and what stands there.
 type Present<'a, 'r> = (&'a Place, Vec<Cow<'r, [u8]>>);
 
-/// The first place of a way at which something stands. More than one value needs a separator, even if they are equal.
+/// The first place of a way at which something stands.
 fn first_present<'a, 'r>(
     shown: &'a Shown,
     request: &'r Request,
 ) -> Result<Option<Present<'a, 'r>>, Refusal> {
-    for place in &shown.places {
+    first_present_of(&shown.places, shown, request)
+}
+
+/// The same among some of its places. More than one value needs a separator, even if they are equal.
+fn first_present_of<'a, 'r>(
+    places: &'a [Place],
+    shown: &Shown,
+    request: &'r Request,
+) -> Result<Option<Present<'a, 'r>>, Refusal> {
+    for place in places {
         let values = find(request, place).map_err(|_| Refusal::NotAText(place.to_string()))?;
         if values.len() > 1 && shown.separator.is_none() {
             return Err(Refusal::Repeated(place.to_string()));

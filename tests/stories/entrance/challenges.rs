@@ -109,3 +109,37 @@ async fn a_get_that_is_no_challenge_learns_only_that_webhooks_are_posted() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_questions_are_counted_and_slowed_as_refused_webhooks_are() {
+    let bridges = [("twitter", TWITTER), ("token", TOKEN)];
+    let door = Entrance::open(&bridges, "limits = { refusals = 2 }");
+    for path in ["/hooks/twitter?crc_token=%22", "/hooks/token"] {
+        assert_eq!(
+            door.get(path).await.status(),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+    }
+    let all = door.here().seen.all_refusals();
+    assert_eq!(all["twitter"], [("challenge", 1)].into());
+    assert_eq!(all[""], [("challenge", 1)].into());
+
+    // The third waits for the lever, and a question that is answered does not.
+    let slowed = door.get("/hooks/twitter?crc_token=%22");
+    let answered = async {
+        while door.here().seen.refusals("twitter")["challenge"] < 2 {
+            tokio::task::yield_now().await;
+        }
+        door.get("/hooks/twitter?crc_token=abc").await.status()
+    };
+    tokio::pin!(slowed);
+    let answered = tokio::select! {
+        biased;
+        _ = &mut slowed => panic!("it did not wait"),
+        answered = answered => answered,
+    };
+    assert_eq!(answered, StatusCode::OK);
+    let pulling = door.keep_pulling();
+    assert_eq!(slowed.await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    pulling.abort();
+}

@@ -97,18 +97,10 @@ async fn many_refusals_from_one_address_are_slowed_and_no_right_proof_waits_for_
     };
     assert_eq!(passed, (StatusCode::ACCEPTED, StatusCode::UNAUTHORIZED));
     // The waits began at most now.
-    let slowed = tokio::spawn({
-        let lever = door.lever.clone();
-        async move {
-            loop {
-                lever.advance(Duration::from_millis(100));
-                tokio::task::yield_now().await;
-            }
-        }
-    });
+    let pulling = door.keep_pulling();
     assert_eq!(guess.await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(unknown.await.status(), StatusCode::UNAUTHORIZED);
-    slowed.abort();
+    pulling.abort();
     let all = door.here().seen.all_refusals();
     assert_eq!(all["one"], [("mismatch", 5)].into());
     assert_eq!(all[""], [("unknown_bridge", 1)].into());

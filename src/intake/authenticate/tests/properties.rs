@@ -18,6 +18,17 @@ const OTHERS: [&str; 7] = [
     "scheme = \"basic\"",
 ];
 
+/// Declarations in which the body may hold the proof, before or behind the head.
+const MIXED: [&str; 7] = [
+    FEISHU,
+    "scheme = \"token\"\ntoken = [\"header:x-token\", \"body:/token\"]",
+    "scheme = \"token\"\ntoken = [\"query:key\", \"form:token\", \"header:x-token\"]",
+    "scheme = \"token\"\ntoken = \"body:/token\"\notherwise = { scheme = \"bearer\" }",
+    "scheme = \"bearer\"\notherwise = { scheme = \"token\", token = \"form:token\" }",
+    "scheme = \"bearer\"\notherwise = { scheme = \"token\", token = \"header:x-token\" }",
+    "scheme = \"bearer\"\naddresses = [\"192.0.2.0/24\"]",
+];
+
 /// A secret that the declaration can use, made of any text.
 fn fitting(declared: &str, text: &str) -> String {
     if declared.contains("whsec_") {
@@ -145,5 +156,83 @@ proptest! {
             request.headers.append("authorization", value);
         }
         let _ = authenticate(&auth, request, now());
+    }
+
+    #[test]
+    fn what_the_head_alone_refuses_is_refused_whole_for_the_same_reason(
+        which in 0..COVERING.len() + OTHERS.len() + MIXED.len(),
+        secret in prop_oneof![Just("pepper"), Just("salt")],
+        is_signed in any::<bool>(),
+        shown in proptest::option::of("(pepper|Bearer pepper|Bearer x|Basic dXNlcjpwZXBwZXI=|sha256=00|)"),
+        target in "/hooks/acme(/pepper|/x)?(\\?(key=pepper|key=x|sign=x)?)?",
+        body in prop_oneof![
+            Just("token=pepper"), Just("token=x"), Just("{\"token\":\"pepper\"}"),
+            Just("{\"token\":\"x\"}"), Just("{\"sign\":\"\"}"), Just(""),
+        ],
+        near in any::<bool>(),
+    ) {
+        let declared = *COVERING.iter().chain(&OTHERS).chain(&MIXED).nth(which).unwrap();
+        let known = auth(declared, &[&fitting(declared, "pepper")]);
+        let mut request = at(signable(body.as_bytes().to_vec()), &target);
+        request.peer = Some(if near { [192, 0, 2, 1] } else { [203, 0, 113, 1] }.into());
+        if is_signed {
+            let other = auth(declared, &[&fitting(declared, secret)]);
+            request = sign(&other, request.clone(), now()).unwrap_or(request);
+        }
+        if let Some(shown) = shown {
+            for name in ["authorization", "x-token", "x-hub-signature-256"] {
+                request = with(request, &[(name, shown.as_str())]);
+            }
+        }
+        let mut head = request.clone();
+        head.body = bytes::Bytes::new();
+        let whole = authenticate(&known, request, now());
+        match ask_head(&known, &head, now()) {
+            Head::Refused(refusal) => prop_assert_eq!(whole.err(), Some(refusal)),
+            Head::Shown => prop_assert!(whole.is_ok(), "{declared}: {:?}", whole.err()),
+            Head::Undecided => {}
+        }
+    }
+}
+
+#[test]
+fn the_head_knows_what_is_missing_or_wrong_in_it_and_leaves_the_rest_to_the_body() {
+    let of = |declared: &str, headers: &[(&str, &str)]| {
+        ask_head(
+            &auth(declared, &["pepper"]),
+            &with(post(""), headers),
+            now(),
+        )
+    };
+    let word = |head: Head| match head {
+        Head::Refused(refusal) => refusal.word(),
+        Head::Shown => "shown",
+        Head::Undecided => "undecided",
+    };
+    let bearer = "scheme = \"bearer\"";
+    for (declared, headers, expected) in [
+        (GITHUB, &[][..], "missing"),
+        (
+            GITHUB,
+            &[("x-hub-signature-256", "sha256=zz")],
+            "unreadable",
+        ),
+        (GITHUB, &[("x-hub-signature-256", "sha256=00")], "undecided"),
+        (bearer, &[], "missing"),
+        (bearer, &[("authorization", "Bearer x")], "mismatch"),
+        (bearer, &[("authorization", "Bearer pepper")], "shown"),
+        (MIXED[1], &[], "undecided"),
+        (MIXED[1], &[("x-token", "x")], "mismatch"),
+        (MIXED[2], &[("x-token", "x")], "undecided"),
+        (MIXED[3], &[], "undecided"),
+        (MIXED[4], &[("authorization", "Bearer x")], "mismatch"),
+        (MIXED[6], &[], "address"),
+        (FEISHU, &[], "undecided"),
+    ] {
+        assert_eq!(
+            word(of(declared, headers)),
+            expected,
+            "{declared} {headers:?}"
+        );
     }
 }
