@@ -175,6 +175,7 @@ pub fn event(id: &str, body: &str, clock: &Clock) -> Event {
     Event {
         bridge: "github".into(),
         id: EventId::Sender(id.into()),
+        signed: None,
         kind: "push".into(),
         time: clock.now(),
         received: clock.now(),
