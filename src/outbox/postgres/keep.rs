@@ -195,11 +195,11 @@ impl Task for Group {
             false => Before::find(tx, &repeated).await?,
         };
 
+        self.insert_events(tx, &is).await?;
+        self.remember_signed(tx, &is).await?;
         let wanted = self.wanted(&is, &before);
         let lanes = lanes::reserve(tx, &wanted).await?;
         let mut places = Places::new(&lanes, &wanted);
-        self.insert_events(tx, &is).await?;
-        self.remember_signed(tx, &is).await?;
         let mut new = Rows::default();
         for (keep, is) in self.keeps.iter().zip(&is) {
             if let Is::New { number } | Is::Routed { number } = is {
