@@ -28,7 +28,8 @@ pub enum Progress {
 }
 
 /// Keeps the statements of a move from being cut off by the limits of everyday work, and services from coming in.
-const PATIENT: &str = "SET LOCAL statement_timeout = 0";
+const PATIENT: &str =
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 impl Arrival {
     /// Comes to the database at `address`, and says how far this journey has come before.
