@@ -243,7 +243,7 @@ impl Task for Finish {
             ))
             .await?;
         }
-        tx.run("ANALYZE event, lane, cursor, delivery, attempt")
+        tx.run("ANALYZE event, signed, lane, cursor, delivery, attempt")
             .await?;
         tx.execute("UPDATE outbox SET arriving = false", &[])
             .await?;
