@@ -188,6 +188,8 @@ pub struct Authentic {
     pub secret: Option<usize>,
     /// The timestamp as it was signed together with the body; `None` where one of them is not signed.
     pub signed_at: Option<String>,
+    /// The only parameters of the address that are signed as the body is; `None` where the proof speaks for all of them.
+    pub signed_parameters: Option<Vec<String>>,
     /// The answer, when the request is no event but asks whether somebody listens.
     pub challenge: Option<Answer>,
 }
@@ -200,6 +202,7 @@ impl Authentic {
             by: by.into(),
             secret: None,
             signed_at: None,
+            signed_parameters: None,
             challenge: None,
         }
     }
