@@ -490,7 +490,7 @@ async fn a_request_that_the_service_refused_and_kept_is_explained() {
     ];
     let stage = Stage::set(&bridges).await;
     let service = serve(&stage).await;
-    let hub = "sha256=2d1b0a1b3c4d5e6f708192a3b4c5d6e7f8091a2b";
+    let hub = "sha256=2d1b0a1b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
     let quiet = "{\"title\":\"x\"}".to_owned();
     let talking = format!("{{\"config\":\"{SECRET}\"}}");
     let pasted = format!("sha256={SECRET}");
