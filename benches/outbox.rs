@@ -283,6 +283,7 @@ fn push(caller: u64, turn: u64, now: Timestamp) -> NewEvent {
     let event = Event {
         bridge: "github".into(),
         id: EventId::Sender(DeliveryId::new(now).to_string()),
+        signed: None,
         kind: "push".into(),
         time: now,
         received: now,

@@ -8,7 +8,7 @@ mod rules;
 pub mod storage;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use crate::bridge::RuleBook;
 use crate::deliver::{Courier, Home, OpenIm, Pace, Policy};
 use crate::model::{Clock, Meters};
 use crate::outbox::{Outbox, OutboxError, Window};
-use crate::settings::{DeliverySettings, Environment};
+use crate::settings::{DeliverySettings, Environment, Place};
 use crate::web::desk::Desk;
 use crate::web::{Console, Door, Listener, Patience, RefusedRequests, Seen};
 
@@ -190,6 +190,8 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         refused: BTreeMap::new(),
         outage: None,
         outage_ended: None,
+        alone: matches!(settings.storage.place, Place::Sqlite(_)),
+        told_here: BTreeSet::new(),
     };
     let notices = tokio::spawn(notices.run());
     let keeper = Keeper {

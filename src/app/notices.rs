@@ -1,7 +1,7 @@
 //! What the service tells its operator, in the chat that `bridges/notices.toml` names: at most once an hour each, and once
 //! more when it is over. What was told is known from the outbox, so a restart or another replica does not tell it again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ pub(super) struct Notices {
     pub outage: Option<ServerTrouble>,
     /// When the last one was: what still waits from it is no destination's fault.
     pub outage_ended: Option<Timestamp>,
+    /// Whether nobody else works on the outbox: then what this process does not see is not there.
+    pub alone: bool,
+    /// What this process has told, of the matters that each process sees for itself.
+    pub told_here: BTreeSet<(String, String)>,
 }
 
 /// Something that is wrong now.
@@ -77,10 +81,24 @@ struct Told {
 }
 
 impl Told {
+    fn key(&self) -> (String, String) {
+        (self.about.clone(), self.name.clone())
+    }
+
     /// Whether news of this mark is to be told: once an hour, also where it was over in between.
     fn wants_more(&self, mark: i64, now: Timestamp) -> bool {
         let rested = |began| now.duration_since(began).unsigned_abs() >= AT_MOST_EVERY;
         self.mark < mark && self.began.is_none_or(rested)
+    }
+}
+
+/// How long after it was told a matter that this process does not see may still last. Requests and rules are each process's
+/// own: what another replica has told lasts there until it would have told it again; before a restart it was our own.
+fn lasts_at_least(about: &str, told_here: bool, alone: bool) -> Duration {
+    match about {
+        "requests" | "rules" if !told_here && !alone => AT_MOST_EVERY + REFUSED_WITHIN,
+        "requests" if !told_here => REFUSED_WITHIN,
+        _ => Duration::ZERO,
     }
 }
 
@@ -121,18 +139,29 @@ impl Notices {
                 let (about, name) = (trouble.about, &trouble.name);
                 self.tell(about, name, true, trouble.mark, &trouble.facts)
                     .await?;
+                self.told_here.insert((about.to_owned(), name.clone()));
             }
         }
         for last in told.iter().filter(|last| last.open) {
             let lasts = troubles
                 .iter()
                 .any(|trouble| trouble.about == last.about && trouble.name == last.name);
-            if !lasts && self.is_over(&last.about, &last.name, last.mark).await? {
+            if !lasts
+                && self.may_say_over(last, now)
+                && self.is_over(&last.about, &last.name, last.mark).await?
+            {
                 self.tell(&last.about, &last.name, false, last.mark, &json!({}))
                     .await?;
             }
         }
         Ok(())
+    }
+
+    fn may_say_over(&self, last: &Told, now: Timestamp) -> bool {
+        let here = self.told_here.contains(&last.key());
+        let wait = lasts_at_least(&last.about, here, self.alone);
+        let since = |began| now.duration_since(began).unsigned_abs();
+        last.began.is_none_or(|began| since(began) >= wait)
     }
 
     /// Everything that is wrong now and that a notice is for.
@@ -249,6 +278,7 @@ impl Notices {
                 continue;
             };
             let name = head.conversation.to_string();
+            let reason = reason.strip_prefix("later: ").unwrap_or(&reason);
             if head.bridge == NOTICES || known.iter().any(|it| it.name == name) {
                 continue;
             }
@@ -447,6 +477,18 @@ fn oldest(most: usize) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_replica_has_told_is_not_over_because_we_do_not_see_it() {
+        let an_hour = AT_MOST_EVERY + REFUSED_WITHIN;
+        for about in ["requests", "rules"] {
+            assert_eq!(lasts_at_least(about, false, false), an_hour);
+            assert_eq!(lasts_at_least(about, true, false), Duration::ZERO);
+        }
+        assert_eq!(lasts_at_least("requests", false, true), REFUSED_WITHIN);
+        assert_eq!(lasts_at_least("rules", false, true), Duration::ZERO);
+        assert_eq!(lasts_at_least("destination", false, false), Duration::ZERO);
+    }
 
     #[test]
     fn what_comes_and_goes_is_told_once_an_hour() {

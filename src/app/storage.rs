@@ -1,6 +1,6 @@
 //! Opens the outbox that the settings name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::Clock;
@@ -19,7 +19,16 @@ pub async fn open(
     window: Window,
     clock: Clock,
 ) -> Result<Arc<dyn Outbox>, String> {
-    open_as(SqliteOutbox::open, place, directory, window, clock).await
+    match place {
+        Place::Sqlite(file) => {
+            let opened = SqliteOutbox::open(directory.join(file), of_file(window), clock);
+            opened.map_err(|error| error.to_string()).map(shared)
+        }
+        Place::Postgres(address) => {
+            let opened = PostgresOutbox::open(address, of_database(window), clock).await;
+            opened.map_err(|error| error.to_string()).map(shared)
+        }
+    }
 }
 
 /// Opens the outbox at `place` beside the services that work on it: to ask, and to change rows. It must not claim or look.
@@ -32,35 +41,32 @@ pub async fn open_beside(
     window: Window,
     clock: Clock,
 ) -> Result<Arc<dyn Outbox>, String> {
-    open_as(SqliteOutbox::open_beside, place, directory, window, clock).await
-}
-
-/// How a file is opened; in PostgreSQL every process is one beside others.
-type OpenFile = fn(PathBuf, sqlite::Options, Clock) -> Result<SqliteOutbox, sqlite::OpenError>;
-
-async fn open_as(
-    open_file: OpenFile,
-    place: &Place,
-    directory: &Path,
-    window: Window,
-    clock: Clock,
-) -> Result<Arc<dyn Outbox>, String> {
     match place {
         Place::Sqlite(file) => {
-            let options = sqlite::Options {
-                window,
-                ..sqlite::Options::default()
-            };
-            let outbox = open_file(directory.join(file), options, clock);
-            Ok(Arc::new(outbox.map_err(|error| error.to_string())?))
+            let opened = SqliteOutbox::open_beside(directory.join(file), of_file(window), clock);
+            opened.map_err(|error| error.to_string()).map(shared)
         }
         Place::Postgres(address) => {
-            let options = postgres::Options {
-                window,
-                ..postgres::Options::default()
-            };
-            let outbox = PostgresOutbox::open(address, options, clock).await;
-            Ok(Arc::new(outbox.map_err(|error| error.to_string())?))
+            let opened = PostgresOutbox::open_beside(address, of_database(window), clock).await;
+            opened.map_err(|error| error.to_string()).map(shared)
         }
     }
+}
+
+fn of_file(window: Window) -> sqlite::Options {
+    sqlite::Options {
+        window,
+        ..sqlite::Options::default()
+    }
+}
+
+fn of_database(window: Window) -> postgres::Options {
+    postgres::Options {
+        window,
+        ..postgres::Options::default()
+    }
+}
+
+fn shared(outbox: impl Outbox + 'static) -> Arc<dyn Outbox> {
+    Arc::new(outbox)
 }

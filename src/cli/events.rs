@@ -9,8 +9,9 @@ use clap::{Subcommand, value_parser};
 
 use super::desk::{AtTheDesk, Progress, Which, cell, coloured, newest, sit_down, table};
 use super::{Everywhere, say};
-use crate::bridge::measure::{parse_size, parse_time};
+use crate::bridge::measure::parse_size;
 use crate::outbox::{EventRecord, Prune};
+use crate::settings::parse_keep;
 use crate::web::desk::{CHUNK, ReplayTo, deliveries_of, keep_replay, look_at_replay};
 use crate::web::shown::{DeliveryShown, EventShown, ReplayShown};
 
@@ -89,7 +90,7 @@ struct Export {
 #[derive(Debug, clap::Args)]
 struct PruneArgs {
     /// Contents of events older than this go
-    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = parse_time)]
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = parse_keep)]
     older_than: Duration,
     /// Beyond this size on disk the oldest go first
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]

@@ -136,6 +136,7 @@ impl Line {
                 "delivery" => "deliveries",
                 "event" => "events",
                 "lane" => "conversations",
+                "signed" => "signatures",
                 "attempt" => "attempts",
                 other => other,
             },

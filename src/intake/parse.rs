@@ -11,7 +11,7 @@ use super::{Authentic, fields, form};
 use crate::bridge::event_rules::{EventRules, Field};
 use crate::bridge::expression::{Note, Val};
 use crate::bridge::problem::Level;
-use crate::model::{Event, EventId, Timestamp};
+use crate::model::{Event, EventId, SignedDigest, Timestamp};
 
 /// Ids and subjects are keys of the outbox; longer ones are cut and told apart by a digest. In bytes.
 const KEY: usize = 500;
@@ -61,27 +61,22 @@ pub fn parse(
 ) -> Result<Taken, Unreadable> {
     let Authentic {
         request,
-        signed_at,
+        signed,
         signed_parameters,
         ..
     } = authentic;
     let mut query = texts(request.query().as_bytes());
     // What a signature over the body leaves open must not write what the event says. Routes may still read the rest.
-    if let Some(signed) = signed_parameters {
-        query.retain(|name, _| signed.contains(name) || !rules.parameters().has(name));
+    if let Some(covered) = signed_parameters {
+        query.retain(|name, _| covered.contains(name) || !rules.parameters().has(name));
     }
     let parts = Parts {
         header: header(&request.headers),
         query,
         raw: request.body.clone(),
+        signed,
     };
-    let unnamed = || {
-        let body = digest(&request.body, request.query());
-        match signed_at {
-            Some(time) => EventId::Signed(key(format!("{body}.{time}"))),
-            None => EventId::Body(body),
-        }
-    };
+    let unnamed = || EventId::Body(digest(&request.body, request.query()));
     read(bridge, rules, parts, unnamed, now)
 }
 
@@ -91,6 +86,7 @@ pub fn parse_again(rules: &EventRules, event: &Event, now: Timestamp) -> Result<
         header: event.header.clone(),
         query: event.query.clone(),
         raw: event.raw.clone(),
+        signed: event.signed,
     };
     let unnamed = || match &event.id {
         EventId::Sender(_) => EventId::Body(digest(&event.raw, "")),
@@ -104,6 +100,7 @@ struct Parts {
     header: BTreeMap<String, String>,
     query: BTreeMap<String, String>,
     raw: Bytes,
+    signed: Option<SignedDigest>,
 }
 
 /// `unnamed` gives an id where the rules find none.
@@ -114,7 +111,12 @@ fn read(
     unnamed: impl FnOnce() -> EventId,
     now: Timestamp,
 ) -> Result<Taken, Unreadable> {
-    let Parts { header, query, raw } = parts;
+    let Parts {
+        header,
+        query,
+        raw,
+        signed,
+    } = parts;
     let text = std::str::from_utf8(&raw).map_err(|error| Unreadable::NotUtf8 {
         at: error.valid_up_to(),
     })?;
@@ -163,6 +165,7 @@ fn read(
     let event = Event {
         bridge: bridge.to_owned(),
         id,
+        signed,
         kind,
         time: at.unwrap_or(now),
         received: now,
@@ -478,21 +481,19 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_was_signed_with_the_body_is_a_part_of_its_id() {
-        let signed = |body: &str, time: Option<&str>| {
+    fn what_was_signed_with_its_time_stays_with_the_event_beside_its_id() {
+        let signed = |body: &str, digest| {
             let mut authentic = authentic(body.to_owned());
-            authentic.signed_at = time.map(str::to_owned);
-            taken(authentic).0.id
+            authentic.signed = digest;
+            let event = taken(authentic).0;
+            (event.id, event.signed)
         };
-        let EventId::Body(body) = signed("{}", None) else {
-            panic!("no time is signed");
-        };
-        let at = |time: &str| EventId::Signed(format!("{body}.{time}"));
-        assert_eq!(signed("{}", Some("1700000000")), at("1700000000"));
-        assert_eq!(signed("{}", Some("1700000001")), at("1700000001"));
-        // The sender's own id is the same when it signs anew.
-        let own = signed("{\"id\":\"7\"}", Some("1700000000"));
-        assert_eq!(own, EventId::Sender("7".to_owned()));
+        let (body, none) = signed("{}", None);
+        assert_eq!(none, None);
+        // Signed anew, it may be a retry.
+        assert_eq!(signed("{}", Some([1; 16])), (body, Some([1; 16])));
+        let own = signed("{\"id\":\"7\"}", Some([2; 16]));
+        assert_eq!(own, (EventId::Sender("7".to_owned()), Some([2; 16])));
     }
 
     #[test]
@@ -618,7 +619,7 @@ mod tests {
         authentic.request.target = "/hooks/acme?a%26b=c%3D+%E4%B8%AD&empty".to_owned();
         let kind = http::HeaderValue::from_bytes("Plän".as_bytes()).unwrap();
         authentic.request.headers.insert("x-kind", kind);
-        authentic.signed_at = Some("1795435200".to_owned());
+        authentic.signed = Some([7; 16]);
         let (event, _) = taken(authentic);
         assert_eq!(event.query["a&b"], "c= 中");
         assert_eq!(event.kind, "plän.opened");

@@ -239,6 +239,7 @@ mod tests {
         Event {
             bridge: "acme".into(),
             id: EventId::Sender("d-1".into()),
+            signed: None,
             kind: "push".into(),
             time: "2026-11-23T14:05:00Z".parse().unwrap(),
             received: "2026-11-23T14:10:00Z".parse().unwrap(),

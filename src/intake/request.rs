@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use crate::model::SignedDigest;
+
 /// A webhook request, nothing believed yet. Its values are as received.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -186,8 +188,8 @@ pub struct Authentic {
     pub by: String,
     /// Which of the bridge's secrets fitted, counted from 1; `None` where none was asked.
     pub secret: Option<usize>,
-    /// The timestamp as it was signed together with the body; `None` where one of them is not signed.
-    pub signed_at: Option<String>,
+    /// What was signed, the body and a time among it; `None` where one of them is not signed.
+    pub signed: Option<SignedDigest>,
     /// The only parameters of the address that are signed as the body is; `None` where the proof speaks for all of them.
     pub signed_parameters: Option<Vec<String>>,
     /// The answer, when the request is no event but asks whether somebody listens.
@@ -201,7 +203,7 @@ impl Authentic {
             request,
             by: by.into(),
             secret: None,
-            signed_at: None,
+            signed: None,
             signed_parameters: None,
             challenge: None,
         }

@@ -16,6 +16,9 @@ pub struct Event {
     pub bridge: String,
     /// What makes it the same event when it comes again.
     pub id: EventId,
+    /// What was signed, where a time was signed with the body: whatever its id says, it is the same event when it comes
+    /// again. An event that comes out of the outbox does not tell it.
+    pub signed: Option<SignedDigest>,
     /// What happened, in dotted words: `pull_request.opened`. Safe as a file's name.
     pub kind: String,
     /// When it happened, by the sender's word; the time of arrival where it says nothing.
@@ -44,6 +47,9 @@ pub struct Event {
     pub raw: Bytes,
 }
 
+/// The first 16 bytes of the SHA-256 of what was signed.
+pub type SignedDigest = [u8; 16];
+
 /// What makes an event the same event when it comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventId {
@@ -51,16 +57,13 @@ pub enum EventId {
     Sender(String),
     /// The sender gives none: a digest of the body. The same body within 60 s is a retry, later it is news.
     Body(String),
-    /// The sender gives none, but signs the time together with the body: a digest of the body, a full stop, and the time as
-    /// it was signed. The same body with the same time is one event, however late; with another time it is as above.
-    Signed(String),
 }
 
 impl EventId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         match self {
-            EventId::Sender(id) | EventId::Body(id) | EventId::Signed(id) => id,
+            EventId::Sender(id) | EventId::Body(id) => id,
         }
     }
 }

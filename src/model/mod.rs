@@ -18,7 +18,7 @@ pub use delivery::{
     Attempt, Claim, DeliveryId, DeliveryState, Expires, Folded, NewDelivery, Outcome, Receipt,
     Rendered,
 };
-pub use event::{Event, EventId, Severity, State};
+pub use event::{Event, EventId, Severity, SignedDigest, State};
 pub use family::{Family, NotAFamily};
 pub use health::{Health, RuleBookInUse, SecretInUse, SenderHealth, Trouble};
 pub use message::{Content, Mention, Message, Push};

@@ -73,6 +73,11 @@ pub const TABLES: &[Table] = &[
         key: &["number"],
     },
     Table {
+        name: "signed",
+        columns: &[("bridge", Text), ("digest", Bytes), ("event", Number)],
+        key: &["bridge", "digest"],
+    },
+    Table {
         name: "lane",
         columns: &[
             ("number", Number),

@@ -17,7 +17,7 @@ pub use directory::{SERVICE_FILE, read_directory};
 pub use environment::Environment;
 pub use loaded::{Loaded, SecretFiles};
 pub use section::{PREFIX, VARIABLES};
-pub use storage::{Place, StorageSettings};
+pub use storage::{Place, StorageSettings, parse_keep};
 
 use crate::bridge::Surroundings;
 use crate::bridge::group::{check_locale, check_time_zone, known_locales, read_groups};
@@ -129,6 +129,9 @@ const WIDEST_WINDOW: u32 = 80;
 
 /// A conversation is leased for 30 s where several processes share an outbox, and a request has to end before that.
 const LONGEST_ANSWER: Duration = Duration::from_secs(25);
+
+/// Sooner than this a server that has refused a message is not asked again.
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
 /// A server whose queue hung has taken a message 90 s after its request began.
 const SHORTEST_SETTLE: Duration = Duration::from_secs(30);
@@ -288,9 +291,13 @@ fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
     let mut retry = section.section("retry");
     let place = retry.place("longest");
     let reading = section.reading();
-    let first = retry.read("first", check_wait);
+    let first = retry.read("first", |text| match check_wait(text)? {
+        span if span >= SHORTEST_RETRY => Ok(span),
+        _ => Err(format!("at least {} ms", SHORTEST_RETRY.as_millis())),
+    });
     let longest = retry.read("longest", check_wait);
     retry.finish();
+    let at_horizon = section.place("horizon");
     let horizon = section.read("horizon", check_wait);
     let mut limits = section.section("limits");
     let places = [limits.place("settle"), limits.place("prove")];
@@ -311,6 +318,11 @@ fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
         let message = "the longest wait is shorter than the first";
         reading.error(Flaw::new(place, message));
     }
+    let horizon = horizon?;
+    if horizon < first {
+        let message = "`horizon` is shorter than the first wait: nothing would be sent again";
+        reading.error(Flaw::new(at_horizon, message));
+    }
     let (answer, settle, prove) = (answer?, settle?, prove?);
     let [at_settle, at_prove] = places;
     if settle < answer {
@@ -329,7 +341,7 @@ fn read_delivery(mut section: Section<'_, '_>) -> Option<DeliverySettings> {
         schedule: Schedule {
             first,
             longest,
-            horizon: horizon?,
+            horizon,
         },
         connect_within: connect?,
         answer_within: answer,

@@ -104,12 +104,7 @@ pub(super) fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettin
     });
     let has_password = section.is_set("password");
     let password = section.secret("password");
-    let keep = section.read("keep", |span| match parse_time(span)? {
-        span if span < SHORTEST_KEEP => {
-            Err("what comes in is kept for an hour at least".to_owned())
-        }
-        span => Ok(span),
-    });
+    let keep = section.read("keep", parse_keep);
     let bounded = section.is_set("max_size");
     let max_size = section.read("max_size", parse_size);
     let reading = section.reading();
@@ -132,4 +127,16 @@ pub(super) fn read_storage(mut section: Section<'_, '_>) -> Option<StorageSettin
         keep: keep?,
         max_size,
     })
+}
+/// How long contents are kept, out of its text.
+///
+/// # Errors
+/// When it is no length of time, or less than an hour.
+pub fn parse_keep(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        span if span < SHORTEST_KEEP => {
+            Err("what comes in is kept for an hour at least".to_owned())
+        }
+        span => Ok(span),
+    }
 }

@@ -1,6 +1,6 @@
 //! The API on the console's listener: the desk over HTTP, as JSON. Behind the console's token, where there is one.
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -91,17 +91,23 @@ impl Desk {
     }
 }
 
-fn page(asked: &Asked) -> Page {
-    Page {
-        after: asked.after,
-        most: asked.limit.unwrap_or(ROWS).clamp(1, MOST_ROWS),
-        oldest_first: false,
+fn page(asked: &Asked) -> Result<Page, Unserved> {
+    let most = asked.limit.unwrap_or(ROWS);
+    match (1..=MOST_ROWS).contains(&most) {
+        true => Ok(Page {
+            after: asked.after,
+            most,
+            oldest_first: false,
+        }),
+        false => Err(Unserved::Asked(format!(
+            "`limit` is from 1 to {MOST_ROWS}, not {most}"
+        ))),
     }
 }
 
 async fn list_events(State(desk): State<Desk>, words: Words) -> Result<Response, Unserved> {
     let Query(asked) = words?;
-    let page = page(&asked);
+    let page = page(&asked)?;
     let rows = desk.outbox.list_events(desk.filter(&asked)?, page).await?;
     let next = rows.last().filter(|_| rows.len() == page.most);
     let next = next.map(|row| row.number);
@@ -109,10 +115,15 @@ async fn list_events(State(desk): State<Desk>, words: Words) -> Result<Response,
     Ok(Json(json!({ "events": events, "next": next })).into_response())
 }
 
+fn no_number(_: PathRejection) -> Unserved {
+    Unserved::Asked("an event is named by its number".to_owned())
+}
+
 async fn show_event(
     State(desk): State<Desk>,
-    Path(number): Path<i64>,
+    number: Result<Path<i64>, PathRejection>,
 ) -> Result<Response, Unserved> {
+    let Path(number) = number.map_err(no_number)?;
     let found = desk.outbox.find_event(number).await?;
     let record = found.ok_or(Unserved::NotFound("there is no such event"))?;
     Ok(Json(EventShown::whole(&record)).into_response())
@@ -130,9 +141,10 @@ struct Replay {
 
 async fn replay(
     State(desk): State<Desk>,
-    Path(number): Path<i64>,
+    number: Result<Path<i64>, PathRejection>,
     words: Result<Query<Replay>, QueryRejection>,
 ) -> Result<Response, Unserved> {
+    let Path(number) = number.map_err(no_number)?;
     let Query(how) = words?;
     let (book, now) = (desk.book.load_full(), desk.clock.now());
     let replayed = desk::look_at_replay(&*desk.outbox, &book, number, how.again, now)
@@ -150,7 +162,7 @@ async fn replay(
 
 async fn list_deliveries(State(desk): State<Desk>, words: Words) -> Result<Response, Unserved> {
     let Query(asked) = words?;
-    let (filter, page) = (desk.filter(&asked)?, page(&asked));
+    let (filter, page) = (desk.filter(&asked)?, page(&asked)?);
     let rows = desk.outbox.list_deliveries(filter, page).await?;
     let next = rows.last().filter(|_| rows.len() == page.most);
     let next = next.map(|row| row.number);
@@ -209,7 +221,11 @@ async fn cancel_all(State(desk): State<Desk>, words: Words) -> Result<Response, 
 /// A filter must be there: nobody means all that ever was by leaving it out.
 async fn change_all(desk: &Desk, asked: &Asked, change: Change) -> Result<Response, Unserved> {
     let filter = desk.filter(asked)?;
-    if filter == Filter::default() {
+    let narrowed = Filter {
+        unrouted: false, // it says nothing of deliveries
+        ..filter.clone()
+    };
+    if narrowed == Filter::default() {
         return Err(Unserved::Asked(
             "say which: a filter such as `?state=refused&since=2h` is needed".to_owned(),
         ));
@@ -220,7 +236,7 @@ async fn change_all(desk: &Desk, asked: &Asked, change: Change) -> Result<Respon
 
 async fn list_conversations(State(desk): State<Desk>, words: Words) -> Result<Response, Unserved> {
     let Query(asked) = words?;
-    let page = page(&asked);
+    let page = page(&asked)?;
     let lane = asked.to.as_deref().map(conversation).transpose()?;
     let lane = lane.map(|conversation| conversation.lane());
     let rows = desk.outbox.list_lanes(lane, page).await?;

@@ -118,6 +118,7 @@ impl Service {
         let event = Event {
             bridge: "github".into(),
             id: EventId::Sender(format!("event-of-{id}")),
+            signed: None,
             kind: "push".into(),
             time: now,
             received: now,

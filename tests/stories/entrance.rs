@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use openim_bridge::bridge::problem::Sources;
 use openim_bridge::model::{Clock, Lever, Timestamp};
@@ -86,7 +88,13 @@ impl Entrance {
             sources.insert(format!("bridges/{name}.toml"), (*text).to_owned());
         }
         let folder = tempfile::tempdir().unwrap();
-        let variables = [("OPENIM_SECRET", "s"), ("SECRET", SECRET)];
+        let secret = STANDARD.encode(SECRET);
+        let written = format!("whsec_{secret}");
+        let variables = [
+            ("OPENIM_SECRET", "s"),
+            ("SECRET", SECRET),
+            ("WHSEC", &*written),
+        ];
         let loaded = Loaded::compile(sources, &Environment::of(folder.path(), variables));
         let book = loaded
             .book

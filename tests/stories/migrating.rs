@@ -12,7 +12,7 @@ use openim_bridge::outbox::sqlite::{self, Leaving, SqliteOutbox};
 use openim_bridge::outbox::*;
 
 use crate::database::{Schema, shared};
-use crate::outbox::{clock, delivery, event, message, new, receipt, record};
+use crate::outbox::{clock, delivery, event, message, new, receipt, record, signed};
 
 const ALL: Page = Page {
     after: None,
@@ -161,6 +161,12 @@ async fn fill(outbox: &dyn Outbox, clock: &Clock, lever: &Lever) {
         .keep(new(event("unrouted", "", clock), vec![]))
         .await
         .unwrap();
+    for digest in [92, 0] {
+        outbox
+            .keep(new(signed("signed", digest, clock), vec![]))
+            .await
+            .unwrap();
+    }
     let group: Conversation = "group:#again".parse().unwrap();
     outbox
         .hold(group.lane(), Some("an operator".into()))
@@ -227,6 +233,11 @@ async fn all_that_counts_moves_and_nothing_is_said_twice() {
     let again = new(event("more", "more", &set.clock), vec![]);
     let kept = after.keep(again).await.unwrap();
     assert!(matches!(kept, Kept::Repeat { .. }), "{kept:?}");
+    for digest in [92, 0] {
+        let copied = new(signed("copied", digest, &set.clock), vec![]);
+        let kept = after.keep(copied).await.unwrap();
+        assert!(matches!(kept, Kept::Repeat { .. }), "{kept:?}");
+    }
     let claims = after.claim(100, set.clock.now()).await.unwrap();
     let to: Vec<String> = claims
         .iter()

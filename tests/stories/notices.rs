@@ -156,7 +156,7 @@ async fn a_conversation_whose_messages_wait_is_told_after_five_minutes_and_so_is
 
     let open = administer(&ground.sandbox, "/group/cancel_mute_group", quiet).await;
     assert_eq!(open["errCode"], 0, "{open}");
-    pass(6).await;
+    pass(20).await;
     let texts = told();
     assert_eq!(texts.len(), 2, "{texts:?}");
     assert!(texts[1].contains("takes messages"), "{texts:?}");

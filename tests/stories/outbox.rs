@@ -148,6 +148,7 @@ promises! {
         ids_are_remembered_thirty_days_whatever_is_asked
         pruning_goes_on_where_it_stopped
         what_was_pruned_cannot_be_sent_again
+        what_was_signed_is_remembered_as_long_as_its_id
     }
     repeats {
         a_repeated_event_is_answered_but_not_kept_twice
@@ -156,6 +157,10 @@ promises! {
         the_same_id_through_another_bridge_is_another_event
         without_ids_the_same_body_is_a_retry_within_a_minute_and_news_after_it
         the_same_body_signed_at_the_same_time_is_one_event_and_signed_anew_it_may_be_news
+        what_was_signed_with_its_time_is_one_event_whatever_its_id_says
+        what_was_signed_anew_for_a_known_id_is_no_event_under_another
+        what_was_signed_is_one_event_when_it_comes_twice_at_once
+        what_was_signed_for_an_event_that_no_route_took_is_taken_when_one_does
         a_reminder_has_retries_of_its_own
         what_ended_dead_or_refused_is_put_back_when_its_event_comes_again
         an_event_that_no_route_took_is_taken_when_it_comes_again_and_one_does
@@ -175,6 +180,7 @@ pub fn event(id: &str, body: &str, clock: &Clock) -> Event {
     Event {
         bridge: "github".into(),
         id: EventId::Sender(id.into()),
+        signed: None,
         kind: "push".into(),
         time: clock.now(),
         received: clock.now(),
@@ -188,6 +194,14 @@ pub fn event(id: &str, body: &str, clock: &Clock) -> Event {
         query: BTreeMap::new(),
         body: serde_json::Value::Null,
         raw: body.as_bytes().to_vec().into(),
+    }
+}
+
+/// An event that was signed with its time; `digest` tells what was signed.
+pub fn signed(id: &str, digest: u8, clock: &Clock) -> Event {
+    Event {
+        signed: Some([digest; 16]),
+        ..event(id, "signed", clock)
     }
 }
 

@@ -9,6 +9,7 @@ fn event(body: Value) -> Event {
     Event {
         bridge: "acme".into(),
         id: EventId::Sender("d-1".into()),
+        signed: None,
         kind: "push".into(),
         time: "2026-11-23T14:05:00Z".parse().unwrap(),
         received: "2026-11-23T14:10:00Z".parse().unwrap(),

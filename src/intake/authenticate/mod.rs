@@ -20,11 +20,13 @@ mod tests;
 
 use std::borrow::Cow;
 
+use sha2::{Digest, Sha256};
+
 use crate::bridge::auth::{
     Algorithm, Auth, Challenge, Key, KeyForm, Place, Scheme, Shown, Signing, Way,
 };
 use crate::intake::{Authentic, Request};
-use crate::model::Timestamp;
+use crate::model::{SignedDigest, Timestamp};
 
 pub use challenge::answer_anybody;
 pub use redact::redact;
@@ -54,7 +56,7 @@ pub fn authenticate(auth: &Auth, request: Request, now: Timestamp) -> Result<Aut
             request: take_out::take_out(auth, request),
             by,
             secret: proven.secret,
-            signed_at: proven.signed_at,
+            signed: proven.signed,
             signed_parameters: parameters.map(|names| names.into_iter().map(Into::into).collect()),
             challenge,
         });
@@ -83,8 +85,8 @@ struct Proven {
     what: String,
     /// The number of the secret, counted from 1; `None` where nothing was asked.
     secret: Option<usize>,
-    /// The timestamp that was signed together with the body.
-    signed_at: Option<String>,
+    /// What was signed, where a time was signed together with the body.
+    signed: Option<SignedDigest>,
     /// Whether a signed challenge could have been made of what was signed.
     is_plain: bool,
 }
@@ -190,10 +192,9 @@ fn prove_signature(
         let message = build::first_whole(signing.signed, &facts)?;
         let keyed = key_bytes(key, &facts)?;
         if let Some(name) = name_of_fit(signing, &read.proofs, &keyed, &message) {
-            let covered = way.scheme.covers_body();
-            let text = |time: &Cow<'_, [u8]>| String::from_utf8_lossy(time).into_owned();
+            let is_once = signing.timestamp.is_some() && way.scheme.covers_body();
             return Ok(Some(Proven {
-                signed_at: time.as_ref().filter(|_| covered).map(text),
+                signed: is_once.then(|| digest(&message)),
                 is_plain: challenge::is_plain(&message),
                 ..Proven::by(format!("{name} in {place}"), key.number)
             }));
@@ -203,6 +204,14 @@ fn prove_signature(
         what: "signature",
         secrets: way.keys.len(),
     })
+}
+
+/// What tells a signed message from any other. Its pieces count as the one text that was signed: another division of the
+/// same bytes shows the same signature.
+fn digest(message: &[Cow<'_, [u8]>]) -> SignedDigest {
+    let whole = message.iter().fold(Sha256::new(), Sha256::chain_update);
+    let whole = whole.finalize();
+    std::array::from_fn(|place| whole[place])
 }
 
 /// What made one of the proofs with this key: `hmac-sha256`; `None` when nothing did.

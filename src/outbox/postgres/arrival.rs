@@ -28,7 +28,8 @@ pub enum Progress {
 }
 
 /// Keeps the statements of a move from being cut off by the limits of everyday work, and services from coming in.
-const PATIENT: &str = "SET LOCAL statement_timeout = 0";
+const PATIENT: &str =
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 impl Arrival {
     /// Comes to the database at `address`, and says how far this journey has come before.
@@ -242,7 +243,7 @@ impl Task for Finish {
             ))
             .await?;
         }
-        tx.run("ANALYZE event, lane, cursor, delivery, attempt")
+        tx.run("ANALYZE event, signed, lane, cursor, delivery, attempt")
             .await?;
         tx.execute("UPDATE outbox SET arriving = false", &[])
             .await?;

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::lanes::{self, LaneRow, Terms};
 use super::pool::{Failed, Task, Tx};
 use super::rows::{get, get_moment, get_state, get_text, micros, signed, stored};
-use crate::model::{DeliveryState, Event, EventId, Lane, Message, NewDelivery, Rendered, State};
+use crate::model::{
+    DeliveryState, Event, EventId, Lane, Message, NewDelivery, Rendered, SignedDigest, State,
+};
 use crate::outbox::lane::weight;
 use crate::outbox::{Kept, NewEvent, OutboxError};
 
@@ -61,8 +63,32 @@ pub(super) struct Keep {
     messages: Vec<Option<Encoded>>,
 }
 
-/// What makes two events the same, or nearly.
-pub(super) type Identity = (String, String, [u8; 32]);
+/// What makes two events the same, or nearly: equal ids and bodies, or that the same was signed.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Identity {
+    /// A bridge, an id, the hash of a body.
+    Named(String, String, [u8; 32]),
+    /// A bridge, and what was signed.
+    Signed(String, SignedDigest),
+}
+
+impl Identity {
+    /// The number of the lock that who keeps such an event holds: one that comes in at another replica waits for it.
+    fn lock(&self) -> i64 {
+        let (bridge, parts): (_, [&[u8]; 2]) = match self {
+            Identity::Named(bridge, id, body_hash) => (bridge, [id.as_bytes(), body_hash]),
+            Identity::Signed(bridge, signed) => (bridge, [b"", signed]),
+        };
+        let mut digest = Sha256::new();
+        digest.update(bridge.as_bytes());
+        for part in parts {
+            digest.update([0]);
+            digest.update(part);
+        }
+        let digest = digest.finalize();
+        i64::from_be_bytes(std::array::from_fn(|place| digest[place]))
+    }
+}
 
 impl Keep {
     /// Hashes and encodes, on the caller's time.
@@ -86,31 +112,19 @@ impl Keep {
         self.new.event.raw.len() + self.header.len() + self.query.len() + messages
     }
 
-    pub fn identity(&self) -> Identity {
+    /// What it shares with its repeats. One of them is enough.
+    pub fn identities(&self) -> impl Iterator<Item = Identity> {
         let event = &self.new.event;
-        let id = self.signed_body().unwrap_or(event.id.as_str()).to_owned();
-        (event.bridge.clone(), id, self.body_hash)
+        let (bridge, id) = (event.bridge.clone(), event.id.as_str().to_owned());
+        let signed = event
+            .signed
+            .map(|signed| Identity::Signed(event.bridge.clone(), signed));
+        std::iter::once(Identity::Named(bridge, id, self.body_hash)).chain(signed)
     }
 
-    /// The number of the lock that who keeps this event holds: a retry that comes in at another replica waits for it.
-    fn lock(&self) -> i64 {
-        let event = &self.new.event;
-        let mut digest = Sha256::new();
-        digest.update(event.bridge.as_bytes());
-        digest.update([0]);
-        digest.update(self.signed_body().unwrap_or(event.id.as_str()).as_bytes());
-        digest.update([0]);
-        digest.update(self.body_hash);
-        let digest = digest.finalize();
-        i64::from_be_bytes(std::array::from_fn(|place| digest[place]))
-    }
-
-    /// The part of a signed event's id that a retry which was signed anew has too.
-    fn signed_body(&self) -> Option<&str> {
-        match &self.new.event.id {
-            EventId::Signed(id) => Some(id.split_once('.').map_or(id, |(body, _)| body)),
-            EventId::Sender(_) | EventId::Body(_) => None,
-        }
+    /// What was signed with its time.
+    fn signed(&self) -> Option<&[u8]> {
+        self.new.event.signed.as_ref().map(|digest| &digest[..])
     }
 
     /// Whether it made something that can be sent.
@@ -122,7 +136,7 @@ impl Keep {
     }
 }
 
-/// A group of events, no two of which have the same identity.
+/// A group of events, no two of which share an identity.
 pub(super) struct Group {
     pub keeps: Arc<Vec<Keep>>,
     pub terms: Terms,
@@ -181,10 +195,11 @@ impl Task for Group {
             false => Before::find(tx, &repeated).await?,
         };
 
+        self.insert_events(tx, &is).await?;
+        self.remember_signed(tx, &is).await?;
         let wanted = self.wanted(&is, &before);
         let lanes = lanes::reserve(tx, &wanted).await?;
         let mut places = Places::new(&lanes, &wanted);
-        self.insert_events(tx, &is).await?;
         let mut new = Rows::default();
         for (keep, is) in self.keeps.iter().zip(&is) {
             if let Is::New { number } | Is::Routed { number } = is {
@@ -217,41 +232,42 @@ impl Task for Group {
 }
 
 impl Group {
-    /// Holds the locks of all identities, in their order, and finds what was kept before under them. The latest counts: a
-    /// reminder is the first of its own retries.
+    /// Holds the locks of all identities, in their order, and finds what was kept before under them. Where the same was
+    /// signed with the same time, what was not signed, an id among it, makes no difference. By their ids the latest counts:
+    /// a reminder is the first of its own retries.
     async fn find_firsts(&self, tx: &Tx) -> Result<Vec<Row>, Failed> {
-        let locks: BTreeSet<i64> = self.keeps.iter().map(Keep::lock).collect();
+        let locks: BTreeSet<i64> = self
+            .keeps
+            .iter()
+            .flat_map(|keep| keep.identities().map(|identity| identity.lock()))
+            .collect();
         let locks: Vec<i64> = locks.into_iter().collect();
         let bridges: Vec<&str> = self.column(|keep| &*keep.new.event.bridge);
         let ids: Vec<Cow<'_, str>> = self.column(|keep| stored(keep.new.event.id.as_str()));
         let hashes: Vec<&[u8]> = self.column(|keep| &keep.body_hash[..]);
-        // Signed anew: the ids of the same body begin alike and end with their times.
-        let signed: Vec<Option<&str>> = self.column(Keep::signed_body);
-        let received: Vec<i64> = self.column(|keep| micros(keep.new.event.received));
-        let near = i64::try_from(RETRY_WINDOW.as_micros()).unwrap_or(i64::MAX);
+        let signed: Vec<Option<&[u8]>> = self.column(Keep::signed);
         let nameless: Vec<bool> = self.column(|keep| matches!(keep.new.event.id, EventId::Body(_)));
         let (_, found) = tx
             .both(
                 "SELECT pg_advisory_xact_lock(lock) FROM unnest($1::bigint[]) AS l (lock)",
                 &[&locks],
-                "SELECT coalesce(e.number, s.number), coalesce(e.routed, s.routed), coalesce(e.received, s.received),
+                "SELECT coalesce(c.number, e.number), coalesce(c.routed, e.routed),
+                        CASE WHEN c.number IS NULL THEN e.received END,
                         o.number IS NOT NULL,
-                        CASE WHEN coalesce(e.number, s.number) IS NULL OR w.nameless
+                        CASE WHEN c.number IS NULL AND (e.number IS NULL OR w.nameless)
                              THEN nextval(pg_get_serial_sequence('event', 'number')) END
-                 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[], $7::boolean[])
-                     WITH ORDINALITY AS w (bridge, id, body_hash, signed, received, nameless, place)
+                 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::boolean[])
+                     WITH ORDINALITY AS w (bridge, id, body_hash, signed, nameless, place)
+                 LEFT JOIN LATERAL (SELECT c.number, c.routed FROM signed s JOIN event c ON c.number = s.event
+                     WHERE s.bridge = w.bridge AND s.digest = w.signed) c ON true
                  LEFT JOIN LATERAL (SELECT e.number, e.routed, e.received FROM event e
-                     WHERE e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
+                     WHERE c.number IS NULL AND e.bridge = w.bridge AND e.id = w.id AND e.body_hash = w.body_hash
                      ORDER BY e.number DESC LIMIT 1) e ON true
-                 LEFT JOIN LATERAL (SELECT s.number, s.routed, s.received FROM event s
-                     WHERE e.number IS NULL AND w.signed IS NOT NULL AND s.bridge = w.bridge
-                         AND s.id > w.signed || '.' AND s.id < w.signed || '/' AND s.body_hash = w.body_hash
-                         AND abs(s.received - w.received) < $6
-                     ORDER BY s.number DESC LIMIT 1) s ON true
                  LEFT JOIN LATERAL (SELECT o.number FROM event o
-                     WHERE e.number IS NULL AND o.bridge = w.bridge AND o.id = w.id LIMIT 1) o ON true
+                     WHERE c.number IS NULL AND e.number IS NULL AND o.bridge = w.bridge AND o.id = w.id
+                     LIMIT 1) o ON true
                  ORDER BY w.place",
-                &[&bridges, &ids, &hashes, &signed, &received, &near, &nameless],
+                &[&bridges, &ids, &hashes, &signed, &nameless],
             )
             .await?;
         Ok(found)
@@ -273,14 +289,13 @@ impl Group {
                         number,
                         routed: get(row, 1)?,
                     };
-                    let received = get_moment(row, 2)?.unwrap_or(event.received);
-                    match &event.id {
-                        EventId::Sender(_) | EventId::Signed(_) => Some(first),
+                    match (&event.id, get_moment(row, 2)?) {
                         // Two that came at nearly the same time may be kept in the other order.
-                        EventId::Body(_) => {
+                        (EventId::Body(_), Some(received)) => {
                             let between = event.received.duration_since(received).unsigned_abs();
                             (between < RETRY_WINDOW).then_some(first)
                         }
+                        (EventId::Sender(_), _) | (EventId::Body(_), None) => Some(first),
                     }
                 }
             };
@@ -326,6 +341,31 @@ impl Group {
             *wanted.entry(ended.lane.clone()).or_default() += 1;
         }
         wanted
+    }
+
+    /// Remembers what was signed, also when it was signed anew for an event that is there. One that is removed at this
+    /// moment is passed over.
+    async fn remember_signed(&self, tx: &Tx, is: &[Is]) -> Result<(), Failed> {
+        let (mut bridges, mut digests, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        for (keep, is) in self.keeps.iter().zip(is) {
+            if let Some(digest) = keep.signed() {
+                bridges.push(&*keep.new.event.bridge);
+                digests.push(digest);
+                events.push(is.number());
+            }
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        tx.execute(
+            "INSERT INTO signed (bridge, digest, event)
+             SELECT n.bridge, n.digest, e.number FROM unnest($1::text[], $2::bytea[], $3::bigint[]) AS n (bridge, digest, event)
+             JOIN event e ON e.number = n.event FOR KEY SHARE OF e
+             ON CONFLICT DO NOTHING",
+            &[&bridges, &digests, &events],
+        )
+        .await?;
+        Ok(())
     }
 
     async fn insert_events(&self, tx: &Tx, is: &[Is]) -> Result<(), Failed> {
@@ -378,7 +418,7 @@ impl Group {
                 &ids,
                 &column!(event => match event.id {
                     EventId::Sender(_) => "sender",
-                    EventId::Body(_) | EventId::Signed(_) => "body",
+                    EventId::Body(_) => "body",
                 }),
                 &hashes,
                 &column!(event => stored(&event.kind).into_owned()),
@@ -399,6 +439,15 @@ impl Group {
         )
         .await?;
         Ok(())
+    }
+}
+
+impl Is {
+    /// Of the event, or of the one that it repeats.
+    fn number(&self) -> i64 {
+        match self {
+            Is::New { number } | Is::Routed { number } | Is::Repeat { number } => *number,
+        }
     }
 }
 

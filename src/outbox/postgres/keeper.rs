@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::Store;
-use super::keep::{Group, Keep};
+use super::keep::{Group, Identity, Keep};
 use super::pool::Failed;
 use crate::outbox::{Kept, OutboxError};
 
@@ -63,7 +63,7 @@ pub(super) async fn run(store: Arc<Store>, mut orders: mpsc::Receiver<Order>) {
 }
 
 /// What queued up since the last commit, as far as it fits into one group, and what came after it. Who is gone by now is
-/// left out. Two with the same identity are not kept in one group: the second is a repeat of the first.
+/// left out. Two that share an identity are not kept in one group: the second is a repeat of the first.
 fn gather(first: Order, orders: &mut mpsc::Receiver<Order>) -> (Vec<Waiting>, Option<Order>) {
     let mut group: Vec<Waiting> = Vec::new();
     let mut identities = BTreeSet::new();
@@ -75,9 +75,11 @@ fn gather(first: Order, orders: &mut mpsc::Receiver<Order>) -> (Vec<Waiting>, Op
             Order::Keep(waiting) if waiting.caller.is_closed() => {}
             Order::Keep(waiting) => {
                 let full = group.len() >= GROUP || bytes >= GROUP_BYTES;
-                if full || !identities.insert(waiting.keep.identity()) {
+                let its: Vec<Identity> = waiting.keep.identities().collect();
+                if full || its.iter().any(|identity| identities.contains(identity)) {
                     return (group, Some(Order::Keep(waiting)));
                 }
+                identities.extend(its);
                 bytes += waiting.keep.bytes();
                 group.push(*waiting);
             }

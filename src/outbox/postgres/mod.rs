@@ -163,11 +163,8 @@ impl PostgresOutbox {
         clock: Clock,
     ) -> Result<PostgresOutbox, OpenError> {
         let open = async {
-            let connections =
-                Connections::new(address, options.connections).map_err(WhyNot::Unusable)?;
-            schema::migrate(&connections, false).await?;
-            connections.warn_of_weak_promises().await?;
-            let opened = PostgresOutbox::start(address, connections, options, clock);
+            let opened = PostgresOutbox::reach(address, options, clock).await?;
+            opened.store.connections.warn_of_weak_promises().await?;
             let terms = opened.store.now();
             let reckon = lanes::Reckon { terms };
             let open = opened.store.connections.transact(&reckon).await?;
@@ -183,6 +180,33 @@ impl PostgresOutbox {
             address: address.to_string(),
             why,
         })
+    }
+
+    /// Opens the outbox beside the services that work on it: to ask, and to change rows. What they have in hand stays theirs.
+    ///
+    /// # Errors
+    /// As [`open`](PostgresOutbox::open).
+    pub async fn open_beside(
+        address: &Address,
+        options: Options,
+        clock: Clock,
+    ) -> Result<PostgresOutbox, OpenError> {
+        let reached = PostgresOutbox::reach(address, options, clock).await;
+        reached.map_err(|why| OpenError {
+            address: address.to_string(),
+            why,
+        })
+    }
+
+    async fn reach(
+        address: &Address,
+        options: Options,
+        clock: Clock,
+    ) -> Result<PostgresOutbox, WhyNot> {
+        let connections =
+            Connections::new(address, options.connections).map_err(WhyNot::Unusable)?;
+        schema::migrate(&connections, false).await?;
+        Ok(PostgresOutbox::start(address, connections, options, clock))
     }
 
     fn start(

@@ -18,13 +18,14 @@ use tokio_postgres::types::ToSql;
 use super::address::{Address, chain};
 use crate::outbox::OutboxError;
 
-/// How long a statement and a wait for a lock may take at the server, and how long a connection may sit in a transaction.
+/// How long a statement and a wait for a lock may take at the server, and how long a connection may sit in a transaction: a
+/// replica that stands still in the middle of one holds up the others for that long, and they have more patience.
 /// `synchronous_commit` is asserted: an answer of COMMIT means that it is on disk (a stronger setting stays). Every question
 /// has its index; a plan that reads whole tables because the statistics are old would be a mistake.
 const SESSION: &str = "
     SET statement_timeout = '10s';
     SET lock_timeout = '5s';
-    SET idle_in_transaction_session_timeout = '15s';
+    SET idle_in_transaction_session_timeout = '3s';
     SET client_min_messages = 'warning';
     SET enable_seqscan = off;
     SET jit = off;

@@ -274,6 +274,7 @@ pub(super) fn event(row: &Row, raw: Vec<u8>) -> Result<EventRecord, Failed> {
         event: Arc::new(Event {
             bridge: get(row, 1)?,
             id,
+            signed: None,
             kind: get_text(row, 4)?,
             time: time(5)?,
             received: time(6)?,

@@ -6,7 +6,10 @@ use super::pool::{Connections, Failed, Task, Tx};
 
 /// The migrations in order; the first makes version 1. Only ever append: a change is additive, because programs of the
 /// version before may be running on the same database.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_outbox.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_outbox.sql"),
+    include_str!("migrations/0002_what_was_signed.sql"),
+];
 
 /// Two programs that start at once must not both make the tables. The number is ours: `OIMB`.
 pub(super) const LOCK: i64 = 0x4f49_4d42;

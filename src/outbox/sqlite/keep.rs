@@ -68,6 +68,16 @@ struct First {
     routed: bool,
 }
 
+impl First {
+    /// From a row that begins with its number and `routed`.
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<First> {
+        Ok(First {
+            number: row.get(0)?,
+            routed: row.get(1)?,
+        })
+    }
+}
+
 impl Keep {
     /// Hashes and encodes, on the caller's time.
     ///
@@ -84,51 +94,62 @@ impl Keep {
         })
     }
 
-    /// The event that this one repeats. The latest counts: a reminder is the first of its own retries.
+    /// The event that this one repeats.
     fn find_first(&self, db: &Connection) -> rusqlite::Result<Option<First>> {
+        match self.find_copied(db)? {
+            None => self.find_by_id(db),
+            copied => Ok(copied),
+        }
+    }
+
+    /// The event that was signed with the same time: what was not signed, an id among it, makes no difference.
+    fn find_copied(&self, db: &Connection) -> rusqlite::Result<Option<First>> {
         let event = &self.new.event;
-        let read = |row: &rusqlite::Row<'_>| {
-            let first = First {
-                number: row.get(0)?,
-                routed: row.get(1)?,
-            };
-            Ok((first, moment(row.get(2)?)))
+        let Some(digest) = event.signed else {
+            return Ok(None);
         };
-        let mut same = db
+        db.prepare_cached(
+            "SELECT e.number, e.routed FROM signed s JOIN event e ON e.number = s.event
+             WHERE s.bridge = ?1 AND s.digest = ?2",
+        )?
+        .query_row(params![event.bridge, digest], First::read)
+        .optional()
+    }
+
+    /// The event with the same id and body. The latest counts: a reminder is the first of its own retries.
+    fn find_by_id(&self, db: &Connection) -> rusqlite::Result<Option<First>> {
+        let event = &self.new.event;
+        let same = db
             .prepare_cached(
                 "SELECT number, routed, received FROM event WHERE bridge = ?1 AND id = ?2 AND body_hash = ?3
                  ORDER BY number DESC LIMIT 1",
             )?
             .query_row(
                 params![event.bridge, event.id.as_str(), self.body_hash],
-                read,
+                |row| Ok((First::read(row)?, moment(row.get(2)?))),
             )
             .optional()?;
-        if let (EventId::Signed(id), None) = (&event.id, &same) {
-            // Signed anew: the ids of the same body begin alike and end with their times.
-            let (body, _) = id.split_once('.').unwrap_or((id, ""));
-            same = db
-                .prepare_cached(
-                    "SELECT number, routed, received FROM event
-                     WHERE bridge = ?1 AND id > ?2 || '.' AND id < ?2 || '/' AND body_hash = ?3
-                     ORDER BY number DESC LIMIT 1",
-                )?
-                .query_row(params![event.bridge, body, self.body_hash], read)
-                .optional()?
-                .filter(|(_, received)| self.is_near(*received));
-        }
         Ok(match (&event.id, same) {
             (_, None) => None,
-            (EventId::Sender(_) | EventId::Signed(_), Some((first, _))) => Some(first),
-            (EventId::Body(_), Some((first, received))) => self.is_near(received).then_some(first),
+            (EventId::Sender(_), Some((first, _))) => Some(first),
+            // Two that came at nearly the same time may be kept in the other order.
+            (EventId::Body(_), Some((first, received))) => {
+                let between = event.received.duration_since(received).unsigned_abs();
+                (between < RETRY_WINDOW).then_some(first)
+            }
         })
     }
 
-    /// Whether the event came within a retry's time of another. Two that came at nearly the same time may be kept in the
-    /// other order.
-    fn is_near(&self, received: Timestamp) -> bool {
-        let between = self.new.event.received.duration_since(received);
-        between.unsigned_abs() < RETRY_WINDOW
+    /// Remembers what was signed, also when it was signed anew for an event that is there.
+    fn remember_signed(&self, db: &Connection, number: i64) -> rusqlite::Result<()> {
+        let event = &self.new.event;
+        if let Some(digest) = event.signed {
+            db.prepare_cached(
+                "INSERT INTO signed (bridge, digest, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![event.bridge, digest, number])?;
+        }
+        Ok(())
     }
 
     fn warn_of_another_body(&self, db: &Connection) -> rusqlite::Result<()> {
@@ -161,7 +182,7 @@ impl Keep {
             event.id.as_str(),
             match event.id {
                 EventId::Sender(_) => "sender",
-                EventId::Body(_) | EventId::Signed(_) => "body",
+                EventId::Body(_) => "body",
             },
             self.body_hash,
             event.kind,
@@ -203,8 +224,10 @@ impl Task for Keep {
         let Some(first) = self.find_first(turn.db)? else {
             self.warn_of_another_body(turn.db)?;
             let event = self.insert_event(turn.db, turn.now)?;
+            self.remember_signed(turn.db, event)?;
             return self.insert_deliveries(turn, event).map(Ok);
         };
+        self.remember_signed(turn.db, first.number)?;
         if !first.routed && self.new.routed {
             // No route took the first one, and one does now: nothing was said yet, so this is no repetition. It is what
             // people hope for who mend a route and press "redeliver".

@@ -210,6 +210,7 @@ pub(super) fn event(row: &Row<'_>, raw: Vec<u8>) -> rusqlite::Result<EventRecord
         event: Arc::new(Event {
             bridge: text(1)?,
             id,
+            signed: None,
             kind: text(4)?,
             time: moment(row.get(5)?),
             received: moment(row.get(6)?),

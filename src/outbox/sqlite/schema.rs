@@ -9,6 +9,7 @@ use super::WhyNot;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_events_and_lanes.sql"),
     include_str!("migrations/0002_settling_and_the_desk.sql"),
+    include_str!("migrations/0003_what_was_signed.sql"),
 ];
 
 /// Marks a SQLite file as an outbox of ours in its header: `OIMB`.

@@ -188,3 +188,22 @@ pub async fn what_was_pruned_cannot_be_sent_again(engine: &mut dyn Engine) {
     assert!(matches!(repeat, Ok(Kept::Repeat { put_back: 0, .. })));
     assert!(claim_all(&*outbox, &clock).await.is_empty());
 }
+
+pub async fn what_was_signed_is_remembered_as_long_as_its_id(engine: &mut dyn Engine) {
+    let (clock, lever) = clock();
+    let outbox = engine.open(&clock);
+    let keep = async |id: &str, digest| {
+        let kept = outbox.keep(new(signed(id, digest, &clock), vec![])).await;
+        matches!(kept.unwrap(), Kept::New { .. })
+    };
+    assert!(keep("one", 1).await && !keep("one", 2).await);
+
+    lever.advance(DAY * 35);
+    assert_eq!(prune_all(&*outbox, older_than(30, &clock), 100).await.0, 1);
+    assert!(!keep("copied", 1).await && !keep("copied", 2).await);
+
+    lever.advance(DAY * 30);
+    assert_eq!(prune_all(&*outbox, older_than(30, &clock), 100).await.1, 1);
+    assert!(keep("copied", 1).await && !keep("another", 1).await);
+    assert!(keep("later", 2).await);
+}

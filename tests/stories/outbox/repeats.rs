@@ -233,24 +233,117 @@ pub async fn the_same_body_signed_at_the_same_time_is_one_event_and_signed_anew_
 ) {
     let (clock, lever) = clock();
     let outbox = engine.open(&clock);
-    let signed = |time: &str| {
-        let mut signed = event("", "body", &clock);
-        signed.id = EventId::Signed(format!("digest.{time}"));
+    let signed = |time: u8| {
+        let mut signed = nameless("body", &clock);
+        signed.signed = Some([time; 16]);
         new(signed, vec![])
     };
     let is_new = |kept: Result<Kept, OutboxError>| matches!(kept, Ok(Kept::New { .. }));
 
-    assert!(is_new(outbox.keep(signed("1")).await));
+    assert!(is_new(outbox.keep(signed(1)).await));
     lever.advance(Duration::from_secs(59));
-    assert!(!is_new(outbox.keep(signed("60")).await), "a retry");
+    assert!(!is_new(outbox.keep(signed(60)).await), "a retry");
     lever.advance(Duration::from_secs(2));
-    assert!(is_new(outbox.keep(signed("62")).await), "a reminder");
+    assert!(is_new(outbox.keep(signed(62)).await), "a reminder");
 
     outbox.close().await.unwrap();
     lever.advance(Duration::from_secs(240));
     let outbox = engine.open(&clock);
-    for time in ["1", "62"] {
+    for time in [1, 60, 62] {
         assert!(!is_new(outbox.keep(signed(time)).await), "a copy of {time}");
     }
-    assert!(is_new(outbox.keep(signed("302")).await));
+    assert!(is_new(outbox.keep(signed(240)).await));
+}
+
+fn is_new(kept: &Kept) -> bool {
+    matches!(kept, Kept::New { .. })
+}
+
+pub async fn what_was_signed_with_its_time_is_one_event_whatever_its_id_says(
+    engine: &mut dyn Engine,
+) {
+    let (clock, lever) = clock();
+    let outbox = engine.open(&clock);
+    let one = |id: &str, digest| {
+        let deliveries = vec![delivery("group:#g", id, &clock)];
+        new(signed(id, digest, &clock), deliveries)
+    };
+    assert!(is_new(&outbox.keep(one("own", 1)).await.unwrap()));
+    assert_eq!(send_all(&*outbox, &clock).await, ["own"]);
+
+    let copied = outbox.keep(one("copied", 1)).await.unwrap();
+    let repeat = Kept::Repeat {
+        became: BTreeMap::from([(DeliveryState::Accepted, 1)]),
+        put_back: 0,
+    };
+    assert_eq!(copied, repeat, "what became of the first");
+    let mut changed = one("copied", 1);
+    let event = Arc::get_mut(&mut changed.event).unwrap();
+    event.raw = "what another reading makes of it".into();
+    event.id = EventId::Body("digest".into());
+    assert_eq!(outbox.keep(changed).await.unwrap(), repeat);
+
+    drop(outbox);
+    engine.crash();
+    lever.advance(Duration::from_secs(299));
+    let outbox = engine.open(&clock);
+    assert_eq!(outbox.keep(one("after a crash", 1)).await.unwrap(), repeat);
+    assert_eq!(outbox.counts(clock.now()).await.unwrap().events, 1);
+
+    // Another time or another id was signed, or it is for another bridge.
+    assert!(is_new(&outbox.keep(one("other", 2)).await.unwrap()));
+    let mut elsewhere = one("own", 1);
+    Arc::get_mut(&mut elsewhere.event).unwrap().bridge = "gitea".into();
+    assert!(is_new(&outbox.keep(elsewhere).await.unwrap()));
+}
+
+pub async fn what_was_signed_anew_for_a_known_id_is_no_event_under_another(
+    engine: &mut dyn Engine,
+) {
+    let (clock, _lever) = clock();
+    let outbox = engine.open(&clock);
+    let keep = async |id: &str, digest| {
+        let kept = outbox.keep(new(signed(id, digest, &clock), vec![])).await;
+        is_new(&kept.unwrap())
+    };
+    assert!(keep("own", 1).await);
+    assert!(!keep("own", 2).await, "a retry");
+    assert!(!keep("own", 2).await, "a copy of the retry");
+    assert!(!keep("another", 2).await, "and under another id");
+    assert!(!keep("another", 1).await, "a copy of the first");
+    assert!(keep("another", 3).await, "its sender says so");
+}
+
+pub async fn what_was_signed_is_one_event_when_it_comes_twice_at_once(engine: &mut dyn Engine) {
+    let (clock, _lever) = clock();
+    let outbox = engine.open(&clock);
+    for round in 0..20 {
+        let keep = |id: &str| {
+            let id = format!("{id} {round}");
+            let deliveries = vec![delivery("group:#g", &id, &clock)];
+            outbox.keep(new(signed(&id, round, &clock), deliveries))
+        };
+        let kept = tokio::join!(keep("own"), keep("copied"), keep("again"));
+        let kept = [kept.0.unwrap(), kept.1.unwrap(), kept.2.unwrap()];
+        let new = kept.iter().filter(|kept| is_new(kept));
+        assert_eq!(new.count(), 1, "{kept:?}");
+    }
+    assert_eq!(send_all(&*outbox, &clock).await.len(), 20);
+}
+
+pub async fn what_was_signed_for_an_event_that_no_route_took_is_taken_when_one_does(
+    engine: &mut dyn Engine,
+) {
+    let (clock, _lever) = clock();
+    let outbox = engine.open(&clock);
+    let unrouted = new(signed("own", 1, &clock), vec![]);
+    outbox.keep(unrouted).await.unwrap();
+
+    let deliveries = vec![delivery("group:#g", "one", &clock)];
+    let kept = outbox.keep(new(signed("own", 2, &clock), deliveries)).await;
+
+    assert_eq!(kept.unwrap(), Kept::New { deliveries: 1 });
+    let again = outbox.keep(new(signed("copied", 2, &clock), vec![])).await;
+    assert!(!is_new(&again.unwrap()));
+    assert_eq!(outbox.counts(clock.now()).await.unwrap().events, 1);
 }

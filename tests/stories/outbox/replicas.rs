@@ -11,7 +11,7 @@ use openim_bridge::outbox::*;
 use super::postgres::Database;
 use super::{
     ALL, accepted, claim_all, clock, delivery, event, keep_one, look, new, queue, receipt, record,
-    send_all, settled, settling, state_of, stored, texts,
+    send_all, settled, settling, signed, state_of, stored, texts,
 };
 use crate::database::{Server, shared};
 
@@ -157,6 +157,50 @@ async fn an_event_that_comes_in_at_two_replicas_at_once_is_kept_once() {
         assert_eq!(new.count(), 1, "{kept:?}");
     }
     assert_eq!(here.counts(clock.now()).await.unwrap().events, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_signed_and_comes_in_at_two_replicas_at_once_under_two_ids_is_kept_once() {
+    let (clock, _lever) = clock();
+    let (_database, here, there) = two(&clock);
+    for round in 0..20 {
+        let keep = |outbox: &Arc<PostgresOutbox>, id: &str| {
+            let event = signed(&format!("{id} {round}"), round, &clock);
+            let one = new(event, vec![delivery("group:#g", id, &clock)]);
+            let outbox = outbox.clone();
+            tokio::spawn(async move { outbox.keep(one).await.unwrap() })
+        };
+        let (one, two) = (keep(&here, "own"), keep(&there, "copied"));
+        let kept = [one.await.unwrap(), two.await.unwrap()];
+        let new = kept.iter().filter(|one| matches!(one, Kept::New { .. }));
+        assert_eq!(new.count(), 1, "{kept:?}");
+    }
+    assert_eq!(here.counts(clock.now()).await.unwrap().events, 20);
+}
+
+/// A replica of the program before goes on beside one that has brought the tables up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_the_program_before_is_brought_up_and_serves_both() {
+    let (clock, _lever) = clock();
+    let database = Database::new();
+    let here = database.opened(Options::default(), &clock);
+    keep_one(&*here, "group:#g", "one", &clock).await;
+    here.close().await.unwrap();
+    database
+        .0
+        .psql("DROP TABLE signed; UPDATE outbox SET version = 1");
+
+    let here = database.opened(Options::default(), &clock);
+
+    let again = here.keep(new(event("one", "one", &clock), vec![])).await;
+    assert!(matches!(again, Ok(Kept::Repeat { .. })));
+    let mut one = new(signed("own", 1, &clock), vec![]);
+    assert!(matches!(here.keep(one).await, Ok(Kept::New { .. })));
+    one = new(signed("copied", 1, &clock), vec![]);
+    assert!(matches!(here.keep(one).await, Ok(Kept::Repeat { .. })));
+    // The program before knows nothing of what was signed when it removes an old event.
+    database.0.psql("DELETE FROM event WHERE id = 'own'");
+    assert_eq!(database.0.psql("SELECT count(*) FROM signed"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

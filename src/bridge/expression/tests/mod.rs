@@ -46,6 +46,7 @@ fn event(body: Value) -> Event {
     Event {
         bridge: "acme".to_owned(),
         id: EventId::Sender("42".to_owned()),
+        signed: None,
         kind: "pull_request.opened".to_owned(),
         time,
         received: time,

@@ -554,7 +554,7 @@ fn the_method_is_signed_as_it_came() {
 }
 
 #[test]
-fn the_time_of_a_signature_is_handed_on_only_where_the_body_is_signed_too() {
+fn what_was_signed_is_handed_on_only_where_a_time_and_the_body_are_signed() {
     let headers = [
         ("x-gitee-timestamp", "1700000000123"),
         (
@@ -563,10 +563,24 @@ fn the_time_of_a_signature_is_handed_on_only_where_the_body_is_signed_too() {
         ),
     ];
     let without_body = accepted(&auth(GITEE, &["pepper"]), with(post("{}"), &headers));
-    assert_eq!(without_body.signed_at, None);
+    assert_eq!(without_body.signed, None);
+    let signature = format!("sha256={}", hex_sha256("pepper", "{}"));
+    let request = with(post("{}"), &[("x-hub-signature-256", &signature)]);
+    let without_time = accepted(&auth(GITHUB, &["pepper"]), request);
+    assert_eq!(without_time.signed, None);
 
-    let signature = format!("t=1700000000,v1={}", hex_sha256("pepper", "1700000000.{}"));
-    let request = with(post("{}"), &[("stripe-signature", &signature)]);
-    let with_body = accepted(&auth(STRIPE, &["pepper"]), request);
-    assert_eq!(with_body.signed_at.as_deref(), Some("1700000000"));
+    let signed = |secret, time: &str, body: &str, more: &[(&str, &str)]| {
+        let message = format!("{time}.{body}");
+        let signature = format!("t={time},v1={}", hex_sha256(secret, &message));
+        let request = with(post(body), &[("stripe-signature", &*signature)]);
+        let authentic = accepted(&auth(STRIPE, &[secret]), with(request, more));
+        authentic.signed.map(hex::encode)
+    };
+    let copied = signed("pepper", "1700000000", "{}", &[("x-id", "another")]);
+    assert_eq!(copied, signed("salt", "1700000000", "{}", &[]));
+    // printf '1700000000.{}' | sha256sum
+    assert_eq!(copied.as_deref(), Some("8b293ff5c72a43202d4e8fff985bd093"));
+    for (time, body) in [("1700000001", "{}"), ("1700000000", "{ }")] {
+        assert_ne!(copied, signed("pepper", time, body, &[]));
+    }
 }

@@ -1,0 +1,10 @@
+-- What was signed together with its time, so that a copy is known whatever its unsigned parts say. An event that its sender
+-- signed anew has several. They go with their event.
+CREATE TABLE signed (
+    bridge TEXT    NOT NULL,
+    digest BLOB    NOT NULL,                      -- the first 16 bytes of the SHA-256 of what was signed
+    event  INTEGER NOT NULL REFERENCES event ON DELETE CASCADE,
+    PRIMARY KEY (bridge, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX signed_event ON signed (event);
