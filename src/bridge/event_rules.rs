@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::expression::{self, Expression, Names, Note, Place, Scope};
+use super::expression::{self, Expression, Names, Note, Parameters, Place, Scope};
 use super::problem::{Flaw, nearest};
 use crate::model::Event;
 
@@ -72,6 +72,7 @@ pub struct EventRules {
     lets: Vec<(String, Expression)>,
     fields: BTreeMap<Field, Expression>,
     names: Names,
+    parameters: Parameters,
 }
 
 impl EventRules {
@@ -123,10 +124,15 @@ impl EventRules {
                 Err(found) => flaws.extend(found.into_iter().map(|flaw| (key.clone(), flaw))),
             }
         }
+        let mut parameters = Parameters::default();
+        for expression in fields.values() {
+            parameters.add(expression, &lets);
+        }
         match flaws.is_empty() {
             true => Ok(EventRules {
                 lets,
                 fields,
+                parameters,
                 names: Names::new(Place::Rule, known.lets),
             }),
             false => Err(flaws),
@@ -136,6 +142,16 @@ impl EventRules {
     /// The names that `when`, computed destinations and mentions of this bridge may use.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The parameters of the address that the fields are made of.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Adds to `parameters` what a rule of this bridge reads.
+    pub fn add_parameters(&self, parameters: &mut Parameters, rule: &Expression) {
+        parameters.add(rule, &self.lets);
     }
 
     /// The expression of a field.

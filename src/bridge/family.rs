@@ -7,6 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::advice::{note_advice, note_unsigned_query};
 use super::auth::{At, Auth, Mistake};
 use super::destination::parse_destination;
 use super::event_rules::{EventRules, Field};
@@ -17,6 +18,7 @@ use super::problem::{Flaw, Level, Problem, Sources, nearest};
 use super::reading::{Reading, Text};
 use super::route::{Known, compile_messages, compile_routes};
 use super::template::Templates;
+use super::weak::weakness;
 use super::written::{WrittenBridge, WrittenDestination, WrittenMessage, WrittenRule, read_bridge};
 use super::{Bridge, DEFAULT_MAX_BODY, shipped};
 use crate::model::{Secret, SecretRef};
@@ -270,6 +272,9 @@ fn compile_bridge<'a>(
         .flat_map(|(_, bridge)| &bridge.messages)
         .collect();
     let routes = compile_routes(reading, &written.routes, &names, &known);
+    if let (Ok(Some(auth)), Some(rules)) = (&auth, &rules) {
+        note_unsigned_query(reading, auth, rules, &routes, &written.top);
+    }
     let messages = compile_messages(reading, &messages, &names, &known);
     let first = |value: &dyn Fn(&WrittenBridge<'a>) -> Option<Text>| {
         line.iter().find_map(|(_, bridge)| value(bridge))
@@ -454,24 +459,6 @@ fn no_auth_for_notices(
     Err(())
 }
 
-/// What an operator should know about the worth of it; ways with the same worth share a line.
-fn note_advice(reading: &Reading<'_>, auth: &Auth, place: &Range<usize>) {
-    let mut lines: Vec<(String, String)> = Vec::new();
-    for advice in auth.advice() {
-        let (way, worth) = advice.split_once(": ").unwrap_or(("", &advice));
-        match lines.iter_mut().find(|(_, known)| known == worth) {
-            Some((ways, _)) => *ways = format!("{ways}, {way}"),
-            None => lines.push((way.to_owned(), worth.to_owned())),
-        }
-    }
-    for (ways, worth) in lines {
-        reading.note(
-            Level::Advice,
-            Flaw::new(place.clone(), format!("{ways}: {worth}")),
-        );
-    }
-}
-
 /// The secrets behind the references, and whether nothing is wrong with them.
 fn resolve_secrets(
     reading: &Reading<'_>,
@@ -495,6 +482,12 @@ fn resolve_secrets(
             }
             Err(literal) => Err(literal.to_string()),
         };
+        let weak = secret.as_ref().ok().and_then(Option::as_ref);
+        if let Some(weak) = weak.and_then(|secret| weakness(secret.expose())) {
+            let flaw = Flaw::new(text.span.clone(), format!("this secret {weak}"));
+            let help = "`openssl rand -hex 32` makes a good one; set it at the sender too";
+            reading.note(Level::Warning, flaw.help(help));
+        }
         match secret {
             Ok(secret) => secrets.push(secret),
             Err(why) => reading.error(Flaw::new(text.span.clone(), why)),

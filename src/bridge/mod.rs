@@ -2,6 +2,7 @@
 //!
 //! [`RuleBook::compile`] takes the texts of a directory and reports everything that is wrong in them at once.
 
+mod advice;
 pub mod auth;
 pub mod destination;
 pub mod event_rules;
@@ -19,6 +20,7 @@ pub mod shipped;
 pub mod syntax;
 pub mod table;
 pub mod template;
+pub mod weak;
 pub mod words;
 mod written;
 
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
+use advice::lent_signatures;
 use auth::Auth;
 use event_rules::EventRules;
 use family::Family;
@@ -176,6 +179,7 @@ impl RuleBook {
             },
         );
         reading.extend(idle_samples(sources, &bridges));
+        reading.extend(lent_signatures(&bridges));
 
         if !reading.has_errors() {
             // A bridge that is left out for its errors would make its folders look idle.

@@ -11,12 +11,14 @@ use serde_json::{Value, json};
 use super::online::{self, Finding, Named, ask_server};
 use super::post_line::curl_line;
 use super::running::ask_service;
+use crate::bridge::auth::Scheme;
 use crate::bridge::destination::{Destination, What};
 use crate::bridge::measure::write_time;
 use crate::bridge::problem::{Level, Problem, Sources, show};
 use crate::bridge::route::Route;
 use crate::bridge::{Bridge, RuleBook};
 use crate::deliver::{OpenIm, Unproven};
+use crate::intake::authenticate::chosen;
 use crate::intake::sample::check_samples;
 use crate::model::{Clock, Conversation, Timestamp};
 use crate::settings::{DeliverySettings, Environment, Loaded, Settings};
@@ -332,11 +334,24 @@ fn describe(settings: &Settings, bridge: &Bridge, directory: &Path) -> String {
     if bridge.is_door() {
         match curl_line(bridge, &address, directory) {
             Some(curl) => line("try it", &format!("{curl}  {dim}# 202{dim:#}")),
-            None => line("try it", &format!("openim-bridge try {} FILE", bridge.name)),
+            None if can_sign(bridge) => {
+                let sign = format!("openim-bridge sign {} FILE --curl", bridge.name);
+                line("try it", &format!("{sign}  {dim}# prints the line{dim:#}"));
+            }
+            None => line(
+                "try it",
+                &format!("openim-bridge try {} FILE --skip-auth", bridge.name),
+            ),
         }
     }
     text.push('\n');
     text
+}
+
+/// Whether `sign` can make a request of its sender.
+fn can_sign(bridge: &Bridge) -> bool {
+    let chosen = bridge.auth.as_ref().and_then(|auth| chosen(auth, None));
+    chosen.is_some_and(|(way, _)| !matches!(way.scheme, Scheme::Ed25519(_)))
 }
 
 fn ways(bridge: &Bridge) -> String {

@@ -9,7 +9,7 @@ use crate::bridge::auth::{Encoding, Hmac, Holds, KeyForm, Piece, Place, Reads, S
 use crate::bridge::{Bridge, shipped};
 use crate::intake::authenticate::chosen;
 use crate::intake::{Request, as_written};
-use crate::model::SecretRef;
+use crate::model::{Secret, SecretRef};
 
 /// A line to paste that the door answers with 202. It holds no secret and nothing made from one, for it may end up in the log
 /// of a build: it names the secret's place, `$TOKEN`, and signs by `openssl` where it is run. `None` where a line would need
@@ -35,7 +35,11 @@ pub fn curl_line(bridge: &Bridge, address: &str, directory: &Path) -> Option<Str
         // Only the sender has the private key.
         Scheme::Ed25519(_) => return None,
         Scheme::Token(_) | Scheme::Basic | Scheme::Bearer => {
-            let credential = Credential::of(&way.scheme, &secret()?)?;
+            let fits = way
+                .keys
+                .first()
+                .is_none_or(|key| needs_no_escape(&key.secret));
+            let credential = Credential::of(&way.scheme, &secret()?, fits)?;
             headers.extend(credential.header);
             user = credential.user;
             if !credential.behind.is_empty() {
@@ -92,16 +96,11 @@ pub fn signed_line(
                 .checked_sub(1)
                 .and_then(|at| bridge.secrets.get(at));
             let reference = reference.context("nobody knows where the secret stands")?;
-            let credential = Credential::of(&way.scheme, &in_shell(reference, directory));
+            let secret = in_shell(reference, directory);
+            let credential = Credential::of(&way.scheme, &secret, needs_no_escape(&key.secret));
             let credential = credential.context(
                 "the secret stands in the body there, and a line should not hold it; without --curl the request is printed",
             )?;
-            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-            if !credential.behind.is_empty() && !key.secret.expose().iter().all(plain) {
-                bail!(
-                    "the secret has characters that an address must escape, which a variable in a line cannot; without --curl the request is printed"
-                );
-            }
             (request, credential)
         }
     };
@@ -208,8 +207,8 @@ struct Credential {
 }
 
 impl Credential {
-    /// `None` for a token in the body.
-    fn of(scheme: &Scheme, secret: &str) -> Option<Credential> {
+    /// `None` for a token in the body. A secret that does not fit into an address as it is is escaped by the shell.
+    fn of(scheme: &Scheme, secret: &str, fits: bool) -> Option<Credential> {
         let mut credential = Credential::default();
         match scheme {
             Scheme::Bearer => {
@@ -217,8 +216,13 @@ impl Credential {
             }
             Scheme::Basic => credential.user = format!(" -u \"{secret}\""),
             Scheme::Token(shown) => {
+                let place = shown.places.first()?;
                 let token = as_shown(shown, secret)?;
-                match shown.places.first()? {
+                let token = match place {
+                    Place::Query(_) | Place::Path if !fits => escaped_in_shell(&token),
+                    _ => token,
+                };
+                match place {
                     Place::Header(name) => credential.header = Some(format!("\"{name}: {token}\"")),
                     Place::Query(name) => credential.behind = format!("?{name}={token}"),
                     Place::Path => credential.behind = format!("/{token}"),
@@ -229,6 +233,17 @@ impl Credential {
         }
         Some(credential)
     }
+}
+
+/// Whether an address takes it as it is.
+fn needs_no_escape(secret: &Secret) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    secret.expose().iter().all(plain)
+}
+
+/// A text in double quotes with each of its bytes as a percent-escape, by tools that are everywhere.
+fn escaped_in_shell(text: &str) -> String {
+    format!("$(printf %s \"{text}\" | od -An -v -tx1 | tr -d ' \\n' | sed 's/../%&/g')")
 }
 
 /// Where a secret stands, as a shell finds it wherever the line is pasted.

@@ -96,7 +96,12 @@ fn look(everywhere: &Everywhere, args: &Args) -> anyhow::Result<Diagnosis> {
 }
 
 /// Causes that are seen and not found by trying, so there is nothing to prove about them.
-const PLAIN: [&str; 3] = ["secret-absent", "secret-as-signature", "body-hidden"];
+const PLAIN: [&str; 4] = [
+    "secret-absent",
+    "secret-as-signature",
+    "body-hidden",
+    "address",
+];
 
 /// The steps as lines. Colours are in it; who prints it takes them out where there is no terminal.
 fn lines(diagnosis: &Diagnosis) -> String {

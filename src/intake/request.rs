@@ -190,6 +190,8 @@ pub struct Authentic {
     pub secret: Option<usize>,
     /// What was signed, the body and a time among it; `None` where one of them is not signed.
     pub signed: Option<SignedDigest>,
+    /// The only parameters of the address that are signed as the body is; `None` where the proof speaks for all of them.
+    pub signed_parameters: Option<Vec<String>>,
     /// The answer, when the request is no event but asks whether somebody listens.
     pub challenge: Option<Answer>,
 }
@@ -202,6 +204,7 @@ impl Authentic {
             by: by.into(),
             secret: None,
             signed: None,
+            signed_parameters: None,
             challenge: None,
         }
     }

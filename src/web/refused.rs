@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::limits::Limiter;
 use crate::bridge::Bridge;
 use crate::intake::Request;
-use crate::intake::authenticate::diagnose::{BODY_HIDDEN, KEPT, RECEIVED, as_sent};
+use crate::intake::authenticate::diagnose::{BODY_HIDDEN, FROM, KEPT, RECEIVED, as_sent};
 use crate::intake::authenticate::{Refusal, redact};
 use crate::model::Timestamp;
 
@@ -131,12 +131,16 @@ impl RefusedRequests {
 /// The request with what is known about it as headers, which no sender signs.
 fn told(mut request: Request, refusal: &Refusal, is_hidden: bool, now: Timestamp) -> Request {
     request = as_sent(request);
+    let peer = request.peer;
     let mut tell = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             request.headers.insert(HeaderName::from_static(name), value);
         }
     };
     tell(KEPT, refusal.to_string());
+    if let Some(peer) = peer {
+        tell(FROM, peer.to_canonical().to_string());
+    }
     tell(RECEIVED, now.to_string());
     if is_hidden {
         tell(BODY_HIDDEN, "in the body".to_owned());

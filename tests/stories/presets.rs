@@ -5,7 +5,7 @@ use openim_bridge::bridge::problem::{Level, Sources};
 use openim_bridge::bridge::{Bridge, RuleBook, Surroundings, shipped};
 use openim_bridge::intake::authenticate::{Unsigned, authenticate, sign};
 use openim_bridge::intake::{Passed, Request, pass};
-use openim_bridge::model::{Secret, SecretRef, Timestamp};
+use openim_bridge::model::{Secret, SecretRef, Severity, Timestamp};
 
 use crate::senders::{other_secret, without_times};
 use crate::shipped::{bridges, secret_of};
@@ -136,6 +136,39 @@ fn every_shipped_bridge_believes_its_sender_in_each_of_its_ways_and_nobody_else(
                 assert!(refused.is_err(), "{bridge}, way {number}: another secret");
             }
         }
+    }
+}
+
+#[test]
+fn what_a_signature_over_the_body_leaves_open_writes_no_message() {
+    let book = book();
+    let now = Timestamp::from_second(SENT).unwrap();
+    // The first way of `json` signs the body, the second shows a token.
+    let [signs, shows] = [0, 1].map(|way| &book.bridges[&format!("way-{way}-json")]);
+    let asked =
+        "/hooks/json?title=Pay+now&text=at+once&url=https://evil.example/&level=critical&team=ops";
+    for (door, is_token) in [(signs, false), (shows, true)] {
+        let auth = door.auth.as_ref().unwrap();
+        let mut request = Request::from_text("json", br#"{"disk":"ok","n":7}"#).unwrap();
+        request = sign(auth, request, now).unwrap();
+        // Who has read the request sends it again with more behind the address.
+        request.target = asked.to_owned();
+
+        let Ok(Passed::Event {
+            event, deliveries, ..
+        }) = knock(&book, door, request, now)
+        else {
+            panic!("the body is signed, and the token is right");
+        };
+
+        let said = format!("{deliveries:?}");
+        assert_eq!(said.contains("Pay now"), is_token, "{said}");
+        assert_eq!(said.contains("evil.example"), is_token, "{said}");
+        assert_eq!(event.title.contains("Pay now"), is_token);
+        assert_eq!(event.link.contains("evil.example"), is_token);
+        assert_eq!(event.severity == Severity::Critical, is_token);
+        // What routes may read is still there.
+        assert_eq!(event.query["team"], "ops");
     }
 }
 

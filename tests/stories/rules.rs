@@ -20,7 +20,7 @@ fn load(text: &str) -> Loaded {
     let variables = [
         ("OPENIM_SECRET", SECRET),
         ("HOOK", "It's a Secret to Everybody"),
-        ("TOKEN", "abc"),
+        ("TOKEN", "token-of-acme"),
     ];
     Loaded::compile(
         directory_of(text),
@@ -351,7 +351,7 @@ fn check_says_what_is_there_and_how_to_try_it() {
     let variables = [
         ("OPENIM_SECRET", SECRET),
         ("HOOK", "It's a Secret to Everybody"),
-        ("TOKEN", "abc"),
+        ("TOKEN", "token-of-acme"),
     ];
     let environment = Environment::of(directory.path(), variables);
     let checked = check(
@@ -553,7 +553,7 @@ fn check_lists_the_bridge_of_the_operators_chat_beside_the_others() {
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         std::fs::write(place, text).unwrap();
     }
-    let variables = [("OPENIM_SECRET", SECRET), ("TOKEN", "abc")];
+    let variables = [("OPENIM_SECRET", SECRET), ("TOKEN", "token-of-acme")];
     let environment = Environment::of(directory.path(), variables);
     let now = "2026-11-23T14:05:00Z".parse().unwrap();
     let checked = openim_bridge::cli::check::check(directory.path(), &environment, now);
@@ -605,6 +605,78 @@ fn what_is_taken_but_does_not_do_what_it_says_is_told() {
         "warning: everybody of `gitlab:*` is the one user `u_1`",
     ] {
         assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn what_keeps_nobody_out_is_warned_of_and_no_secret_is_shown() {
+    let bridge = |auth: &str, name: &str, when: &str| {
+        format!(
+            "secrets = [\"env:{name}\"]\n[auth]\n{auth}\n[event]\ntitle = 'first(body.title, query.title)'\n[[route]]\n{when}to = [\"group:#1\"]\n"
+        )
+    };
+    let hub = "scheme = \"hmac-sha256\"\nsignature = \"header:x-s\"\nformat = \"{hex}\"";
+    let texts = [
+        ("weak", bridge(hub, "WEAK", "")),
+        (
+            "itself",
+            bridge(
+                &format!("{hub}\nsigned = \"{{header:x-s}}{{body}}\""),
+                "ONE",
+                "",
+            ),
+        ),
+        (
+            "open",
+            bridge(
+                "scheme = \"bearer\"\naddresses = [\"0.0.0.0/0\"]",
+                "TWO",
+                "",
+            ),
+        ),
+        (
+            "team",
+            bridge(hub, "THREE", "when = 'query.team == \"ops\"'\n"),
+        ),
+        (
+            "asked",
+            bridge(
+                &format!(
+                    "{hub}\nchallenge = {{ from = \"query:crc_token\", answer = \"{{hex}}\" }}"
+                ),
+                "FOUR",
+                "",
+            ),
+        ),
+        ("shares", bridge(hub, "FIVE", "")),
+    ];
+    let files = texts.map(|(name, text)| (format!("bridges/{name}.toml"), text));
+    let variables = [
+        ("OPENIM_SECRET", SECRET),
+        ("WEAK", "\"hunter2-hunter2\""),
+        ("ONE", "one-long-secret"),
+        ("TWO", "two-long-secret"),
+        ("THREE", "three-long-secret"),
+        ("FOUR", "four-long-secret"),
+        ("FIVE", "four-long-secret"),
+    ];
+    let environment = Environment::of(Path::new("."), variables);
+    let loaded = Loaded::compile(Sources::from(files), &environment);
+    let told = told(&loaded).join("\n");
+    for part in [
+        "bridges/weak.toml:1:12 warning: this secret is in quotes",
+        "warning: `signed` holds header x-s, where the signature itself stands",
+        "warning: `0.0.0.0/0` in `addresses` is every address",
+        "advice: routes read `query.team`, which the signature does not cover",
+        "bridges/shares.toml warning: it shares a secret with `asked`",
+    ] {
+        assert!(told.contains(part), "{part} in\n{told}");
+    }
+    assert_eq!(told.matches("routes read").count(), 1, "{told}");
+    assert_eq!(told.matches("shares a secret").count(), 1, "{told}");
+    assert_eq!(told.matches("this secret").count(), 1, "{told}");
+    for secret in ["hunter2", "long-secret"] {
+        assert!(!told.contains(secret), "{told}");
     }
 }
 

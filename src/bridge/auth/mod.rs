@@ -334,6 +334,36 @@ impl Scheme {
         })
     }
 
+    /// The only parameters of the address that a signature over the body covers too. `None` where what is shown speaks for
+    /// the whole request: a token, an address that is signed as a whole.
+    pub fn signed_parameters(&self) -> Option<Vec<&str>> {
+        let signed = self.signing().filter(|_| self.covers_body())?.signed;
+        let whole = |template: &Template| {
+            let mut pieces = template.pieces().iter();
+            pieces.any(|piece| matches!(piece, Piece::Name(Holds::Url)))
+        };
+        if signed.iter().all(whole) {
+            return None;
+        }
+        let named = |piece| match piece {
+            &Piece::Name(Holds::At(Place::Query(ref name))) => Some(name.as_str()),
+            _ => None,
+        };
+        let first = signed.iter().find(|template| !whole(template))?;
+        let names = first.pieces().iter().filter_map(named);
+        let in_all = |name: &&str| {
+            let mut others = signed.iter().filter(|template| !whole(template));
+            others.all(|other| {
+                other
+                    .pieces()
+                    .iter()
+                    .filter_map(named)
+                    .any(|it| it == *name)
+            })
+        };
+        Some(names.filter(in_all).collect())
+    }
+
     /// What a signature of this scheme is made of; `None` where nothing is signed.
     pub fn signing(&self) -> Option<Signing<'_>> {
         match self {

@@ -8,6 +8,7 @@ mod compare;
 mod compute;
 mod explain;
 mod functions;
+mod parameters;
 mod resolve;
 mod sort;
 mod syntax;
@@ -25,6 +26,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use explain::Holds;
+pub use parameters::Parameters;
 pub use val::Val;
 
 use self::tree::Node;

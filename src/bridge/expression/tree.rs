@@ -44,6 +44,40 @@ pub(super) enum What {
     Loop(Box<Loop>),
 }
 
+impl Node {
+    /// What it is made of.
+    pub(super) fn parts(&self) -> Vec<&Node> {
+        match &self.what {
+            What::Constant(_)
+            | What::Text(_)
+            | What::Severity(_)
+            | What::Root(_)
+            | What::Let(_)
+            | What::Variable(_) => Vec::new(),
+            What::Field(of, _)
+            | What::Not(of)
+            | What::Minus(of)
+            | What::Has(of)
+            | What::Matches(of, _) => vec![of],
+            What::Index(one, other)
+            | What::Compare(_, one, other)
+            | What::Reckon(_, one, other)
+            | What::In(one, other) => vec![one, other],
+            What::If(one, two, three) => vec![one, two, three],
+            What::List(parts)
+            | What::All(parts)
+            | What::Any(parts)
+            | What::Sum(parts)
+            | What::Call(_, parts) => parts.iter().collect(),
+            What::Table(pairs) => pairs.iter().flat_map(|(key, value)| [key, value]).collect(),
+            What::Loop(round) => {
+                let parts = [&round.over, &round.each];
+                parts.into_iter().chain(&round.keep).collect()
+            }
+        }
+    }
+}
+
 /// The names that are there without being declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Root {

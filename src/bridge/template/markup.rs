@@ -23,6 +23,11 @@ pub(super) fn link(call: &Call) -> Value {
     };
     let bare = unready(&name);
     match call.face {
+        // What is named is not where it leads, so both are shown.
+        Face::Markdown if names_another_host(&bare, &url) => {
+            let address = markdown(&url);
+            ready(&format!("{}: [{address}]({url})", markdown(&name))).into()
+        }
         Face::Markdown => {
             let name = markdown(&name);
             let name = if name.is_empty() {
@@ -64,6 +69,86 @@ fn address(url: &str) -> Option<String> {
         out = out.replace(';', "%3B");
     }
     Some(out)
+}
+
+/// Whether the name of a link reads like an address of another host than the link's: an address or a host with a path
+/// anywhere in it, or a host as the whole name. `main.go` and `v1.2` are none.
+fn names_another_host(name: &str, url: &str) -> bool {
+    let target = host(url);
+    // Signs that are read as others: full-width ones, and the full stops of East Asia.
+    let read = |sign: char| match sign {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(sign) - 0xfee0).unwrap_or(sign),
+        '\u{3002}' | '\u{ff61}' | '\u{2024}' => '.',
+        '\u{2044}' | '\u{2215}' => '/',
+        '\u{2236}' => ':',
+        sign => sign,
+    };
+    let name: String = name.chars().map(read).collect();
+    let around = |sign: char| !sign.is_alphanumeric() && !"/:-_".contains(sign);
+    let blank = |sign: char| sign.is_whitespace() || "<>()[]{}\"'`|,;*".contains(sign);
+    let mut words = name.split(blank).map(|word| word.trim_matches(around));
+    let mut words = Vec::from_iter(words.by_ref().filter(|word| !word.is_empty()));
+    // `see:https://…`
+    for word in &mut words {
+        if let Some(at) = word.find("://") {
+            let scheme = word[..at].rfind(|sign: char| !sign.is_ascii_alphanumeric());
+            *word = &word[scheme.map_or(0, |scheme| scheme + 1).min(at)..];
+        }
+    }
+    let alone = words.len() == 1;
+    let names = |word: &&str| {
+        let is_address = word.contains("://") || starts_with_www(word);
+        let bare = host(word);
+        let shows = is_address || ((alone || word.contains('/')) && is_host(&bare));
+        shows && bare != target
+    };
+    words.iter().any(names)
+}
+
+fn starts_with_www(word: &str) -> bool {
+    let start = word.get(..4);
+    start.is_some_and(|start| start.eq_ignore_ascii_case("www."))
+}
+
+/// The host of an address as it is compared: in small letters, without `www.`, a user and a port.
+fn host(address: &str) -> String {
+    let behind = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let end = behind.find(['/', '?', '#', '\\']).unwrap_or(behind.len());
+    let host = behind[..end].rsplit('@').next().unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => host,
+    };
+    let host = host.trim_end_matches('.').to_lowercase();
+    host.strip_prefix("www.").unwrap_or(&host).to_owned()
+}
+
+/// Ends of file names that are no top-level domains.
+const FILES: [&str; 34] = [
+    "bak", "bat", "cfg", "conf", "cpp", "css", "csv", "dll", "exe", "go", "gz", "html", "ini",
+    "java", "jpg", "js", "json", "jsx", "lock", "log", "php", "png", "rb", "sql", "svg", "tar",
+    "toml", "ts", "tsx", "txt", "xml", "yaml", "yml", "hbs",
+];
+
+/// Whether a text in small letters may be the name of a host, or its number.
+fn is_host(text: &str) -> bool {
+    if text.parse::<std::net::Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let Some((before, last)) = text.rsplit_once('.') else {
+        return false;
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .chars()
+                .all(|sign| sign.is_alphanumeric() || "-_".contains(sign))
+    };
+    let is_domain = last.chars().count() >= 2
+        && label(last)
+        && (last.starts_with("xn--") || last.chars().all(char::is_alphabetic));
+    is_domain && before.split('.').all(label) && !FILES.contains(&last)
 }
 
 pub(super) fn bold(call: &Call) -> Value {
@@ -204,6 +289,52 @@ mod tests {
             address(" https://x/a b)[c](d&lt; ").as_deref(),
             Some("https://x/a%20b%29%5Bc%5D%28d&lt%3B")
         );
+    }
+
+    #[test]
+    fn a_name_that_reads_like_another_address_does_not_hide_where_its_link_leads() {
+        let evil = "https://evil.example/hidden";
+        for name in [
+            "https://good.example",
+            "GitHub login https://github.com/login",
+            "www.good.example",
+            "good.example",
+            "good.example/login",
+            "see (good.example/login).",
+            "see:https://good.example",
+            "https://good.example@evil.example.org",
+            "HTTPS://GOOD.example:443/",
+            "ｇｏｏｄ．ｅｘａｍｐｌｅ",
+            "good。example",
+            "10.0.0.1",
+            "bücher.example",
+            "https://evil.example https://good.example",
+            "https:",
+        ] {
+            let hides = names_another_host(name, evil);
+            assert_eq!(hides, name != "https:", "{name}");
+        }
+        for name in [
+            "https://evil.example",
+            "evil.example",
+            "EVIL.example.",
+            "www.evil.example/x",
+            "run 7",
+            "Fix main.rs and good.example",
+            "main.go",
+            "v1.2.3",
+            "octocat/hello",
+            "src/app.ts",
+            "1.5/2",
+            "…",
+            "",
+        ] {
+            assert!(!names_another_host(name, evil), "{name}");
+        }
+        assert!(names_another_host(
+            "good.example",
+            "https://good.example@evil.example/"
+        ));
     }
 
     #[test]

@@ -210,6 +210,29 @@ fn markup_is_made_by_functions_and_stays_markup_inside_of_others() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn no_link_hides_another_address_than_its_name(
+        before in "([a-z!?*_`<>\\[\\]()]{0,6} )?",
+        scheme in "(https?://|www\\.|HTTPS://)",
+        good in "[a-z0-9]{1,8}\\.(example|com|io|cn)",
+        path in "(/[a-zA-Z0-9_()*\\[\\]]{0,8})?",
+        evil in "https?://([a-z.]{1,8}@)?[a-z0-9]{1,8}\\.(test|org)(:80)?(/[a-z_()]{0,8})?",
+    ) {
+        let name = format!("{before}{scheme}{good}{path}");
+        let body = json!({"t": name, "u": evil});
+        for template in ["{{link body.t body.u}}", "{{bold (link (truncate body.t 200) body.u)}}"] {
+            let said = said(template, body.clone());
+            // The only link has its own address as its name.
+            let from = said.find("[http").map(|at| at + 1).unwrap_or(said.len());
+            let (shown, target) = said[from..].split_once("](").unwrap_or_default();
+            let target = target.split(')').next().unwrap_or_default();
+            proptest::prop_assert!(!target.is_empty(), "{}", said);
+            proptest::prop_assert_eq!(shown.replace('\\', ""), target, "{}", said);
+        }
+    }
+}
+
 #[test]
 fn words_come_from_the_locale_and_times_from_the_zone() {
     let templates = sound(&[

@@ -226,7 +226,10 @@ mod tests {
         let said = init(dir.path(), None).unwrap();
         assert_eq!(said.matches("written").count(), 3, "{said}");
 
-        let secrets = [("OPENIM_SECRET", "x"), ("GITHUB_WEBHOOK_SECRET", "y")];
+        let secrets = [
+            ("OPENIM_SECRET", "x"),
+            ("GITHUB_WEBHOOK_SECRET", "a-long-secret"),
+        ];
         let environment = Environment::of(dir.path(), secrets);
         let loaded = Loaded::read(dir.path(), &environment);
         let errors = loaded

@@ -1,5 +1,5 @@
 //! Finds the bridge's secrets in a text, in whatever writing they stand there: as they are, in other letters,
-//! percent-encoded, escaped as in JSON, in hex, in base64, and one of these inside another.
+//! percent-encoded, escaped as in JSON or in HTML, in hex, in base64, and one of these inside another.
 //!
 //! Every writing is undone and looked through again, and what is found is led back to where it stands in the text.
 
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 8 << 20;
 const TELLING: usize = 8;
 
 /// What stands for each byte of what is hidden. It needs no escape in a header, an address, a form or JSON.
-const HIDDEN: u8 = b'*';
+pub(super) const HIDDEN: u8 = b'*';
 
 /// A longer hidden text says nothing more. In bytes.
 const LONGEST_HIDDEN: usize = 200;
@@ -141,7 +141,10 @@ impl Finder {
         if deep == 0 || self.secrets.is_empty() {
             return Ok(found);
         }
-        for view in [percent(text), escapes(text)].into_iter().flatten() {
+        for view in [percent(text), escapes(text), references(text)]
+            .into_iter()
+            .flatten()
+        {
             found.extend(self.look_inside(&view, deep - 1)?);
         }
         // Nobody knows where the writing begins in a run of its signs.
@@ -280,6 +283,37 @@ fn escapes(text: &[u8]) -> Option<View> {
         };
         undone(text, undo)
     })
+}
+
+/// `&lt;`, `&#60;`, `&#x3c;`, as in HTML and XML; `None` where nothing is written so.
+fn references(text: &[u8]) -> Option<View> {
+    /// No reference is longer, leading zeros and all. In bytes.
+    const LONGEST: usize = 10;
+    let undo = |rest: &[u8]| {
+        let inner = rest.strip_prefix(b"&")?;
+        let end = inner.iter().take(LONGEST).position(|byte| *byte == b';')?;
+        let name = std::str::from_utf8(&inner[..end]).ok()?;
+        let meant = match (name, name.strip_prefix('#')) {
+            ("lt", _) => '<',
+            ("gt", _) => '>',
+            ("amp", _) => '&',
+            ("quot", _) => '"',
+            ("apos", _) => '\'',
+            (_, Some(number)) => {
+                let number = match number.strip_prefix(['x', 'X']) {
+                    Some(digits) => u32::from_str_radix(digits, 16),
+                    None => number.parse(),
+                };
+                char::from_u32(number.ok()?)?
+            }
+            _ => return None,
+        };
+        Some((meant.to_string().into_bytes(), end + 2))
+    };
+    let mut begins = text.iter().enumerate().filter(|(_, byte)| **byte == b'&');
+    begins
+        .any(|(at, _)| undo(&text[at..]).is_some())
+        .then(|| undone(text, undo))
 }
 
 /// The text with everything undone that `undo` can read the beginning of: what it means, and how long it is.

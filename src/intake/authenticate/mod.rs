@@ -53,11 +53,13 @@ pub fn authenticate(auth: &Auth, request: Request, now: Timestamp) -> Result<Aut
             None => proven.what,
         };
         let challenge = challenge::find_answer(auth, &request)?;
+        let parameters = way.scheme.signed_parameters();
         return Ok(Authentic {
             request: take_out::take_out(auth, request),
             by,
             secret: proven.secret,
             signed: proven.signed,
+            signed_parameters: parameters.map(|names| names.into_iter().map(Into::into).collect()),
             challenge,
         });
     }

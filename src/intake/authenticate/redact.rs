@@ -1,5 +1,5 @@
-//! A refused request as it may be kept for a look: signatures stay, so that they can be explained, what shows a secret by
-//! itself keeps only its shape, and the bridge's own secrets are hidden wherever they stand.
+//! A refused request as it may be kept for a look: signatures stay, so that they can be explained, of what shows a secret by
+//! itself only the length is left, and the bridge's own secrets are hidden wherever they stand.
 
 use bytes::Bytes;
 use http::header::{
@@ -7,7 +7,7 @@ use http::header::{
 };
 use serde_json::Value;
 
-use super::disguise::Finder;
+use super::disguise::{Finder, HIDDEN};
 use super::find::{find, query, undo};
 use super::take_out::TELLING;
 use crate::bridge::auth::{Algorithm, Auth, Encoding, Piece, Place, Reads, Scheme, Shown};
@@ -16,7 +16,7 @@ use crate::intake::{Request, form};
 /// Names of things that are signatures. One fits only the text it was made for, and no secret follows from it.
 const SIGNATURES: [&str; 2] = ["signature", "sign"];
 
-/// More of a masked value says nothing. In characters.
+/// More of a masked value says nothing. In bytes.
 const LONGEST_MASK: usize = 200;
 
 /// The lengths of signatures, in bytes: SHA-1 and the SHA-2 family; Ed25519 has as many as SHA-512.
@@ -25,7 +25,7 @@ const SIGNATURE_LENGTHS: [usize; 5] = [20, 28, 32, 48, 64];
 /// Words in front of credentials that are no part of them.
 const AUTHORIZATION_SCHEMES: [&str; 6] = ["basic", "bearer", "token", "digest", "hmac", "apikey"];
 
-/// Masks the tokens, passwords and cookies of a request, the path behind the bridge's name, and all that stands in the place
+/// Hides the tokens, passwords and cookies of a request, the path behind the bridge's name, and all that stands in the place
 /// of a signature and reads like none; hides the bridge's secrets in whatever writing they stand. What is signed stays as it
 /// came, unless it holds such a secret.
 pub fn redact(auth: &Auth, mut request: Request) -> Request {
@@ -39,7 +39,7 @@ pub fn redact(auth: &Auth, mut request: Request) -> Request {
         let text = match places.shows(&place, name.as_str(), is_credential) {
             Shows::Nothing => value.as_bytes().to_vec(),
             Shows::Secret => masked_header(value.as_bytes(), *name == AUTHORIZATION),
-            Shows::Signature => places.signatures_of(value.as_bytes(), &finder),
+            Shows::Signature => places.signatures_of(value.as_bytes(), &mut finder),
         };
         let name = HeaderName::from_bytes(&finder.hide(name.as_str().into()));
         let value = HeaderValue::from_bytes(&finder.hide(text));
@@ -64,7 +64,7 @@ pub fn redact(auth: &Auth, mut request: Request) -> Request {
                 Shows::Nothing => return parameter.to_owned(),
                 Shows::Secret => mask(value),
                 Shows::Signature => {
-                    let signatures = places.signatures_of(value, &finder);
+                    let signatures = places.signatures_of(value, &mut finder);
                     String::from_utf8_lossy(&signatures).into_owned()
                 }
             };
@@ -77,7 +77,7 @@ pub fn redact(auth: &Auth, mut request: Request) -> Request {
     for (place, shows) in places.all() {
         let is_twice = find(&request, place).map_or(true, |values| values.len() > 1);
         let change = |value: &[u8]| match shows {
-            Shows::Signature => places.signatures_of(value, &finder),
+            Shows::Signature => places.signatures_of(value, &mut finder),
             Shows::Secret | Shows::Nothing => mask(value).into_bytes(),
         };
         request.body = match place {
@@ -191,18 +191,39 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// The signatures of a value and what belongs to them; everything else masked, for people paste secrets there.
-    fn signatures_of(&self, value: &[u8], finder: &Finder) -> Vec<u8> {
+    /// The signatures of a value and what belongs to them; everything else hidden, for people paste secrets there. A secret
+    /// is looked for before anything of it is hidden, for what is left of it would not be found.
+    fn signatures_of(&self, value: &[u8], finder: &mut Finder) -> Vec<u8> {
+        let found = finder.hide(value.to_vec());
+        if found.len() != value.len() {
+            return found;
+        }
         // A `+` that became a blank.
         let whole = trimmed(value);
         if whole.contains(&b' ') && is_signature(&with_plus(whole), finder) {
-            return value.to_vec();
+            return found;
         }
+        let parts: Vec<(bool, &[u8])> = parts(value).collect();
+        let stays = |at: usize| {
+            let part = parts.get(at).filter(|(is_word, _)| *is_word);
+            part.is_some_and(|(_, part)| self.belongs(part) || is_signature(part, finder))
+        };
         let mut kept = Vec::new();
-        for (is_word, part) in parts(value) {
-            match is_word && (self.belongs(part) || is_signature(part, finder)) {
+        for (at, (is_word, part)) in parts.iter().enumerate() {
+            let beside = || stays(at + 1) || at.checked_sub(1).is_some_and(stays);
+            let separates = part.iter().all(|byte| b",; =\"'`".contains(byte));
+            match if *is_word {
+                stays(at)
+            } else {
+                separates && beside()
+            } {
                 true => kept.extend_from_slice(part),
-                false => kept.extend(mask(part).into_bytes()),
+                false => kept.extend(vec![HIDDEN; part.len()]),
+            }
+        }
+        for (kept, found) in kept.iter_mut().zip(found) {
+            if found == HIDDEN {
+                *kept = HIDDEN;
             }
         }
         kept
@@ -256,10 +277,17 @@ fn is_signature(text: &[u8], finder: &Finder) -> bool {
     reads && !finder.resembles(&text)
 }
 
+/// Whether it stands around a value and is no part of it.
+fn around(byte: &u8) -> bool {
+    b"\"'` ".contains(byte)
+}
+
 fn trimmed(value: &[u8]) -> &[u8] {
-    let quote = |byte: &u8| b"\"'` ".contains(byte);
-    let start = value.iter().position(|byte| !quote(byte)).unwrap_or(0);
-    let end = value.iter().rposition(|byte| !quote(byte));
+    let start = value
+        .iter()
+        .position(|byte| !around(byte))
+        .unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !around(byte));
     &value[start..end.map_or(start, |end| end + 1)]
 }
 
@@ -268,18 +296,31 @@ fn with_plus(value: &[u8]) -> Vec<u8> {
     value.iter().map(plus).collect()
 }
 
-/// The shape of a text: letters as `a` and `A`, digits as `0`, other signs as they are; those of escapes as full stops.
+/// A `*` for each byte of a text. Quotes and blanks around it stay: they are no part of a secret, and often the mistake.
 pub(super) fn mask(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let shape = text.chars().take(LONGEST_MASK).map(|sign| match sign {
-        'a'..='z' => 'a',
-        'A'..='Z' => 'A',
-        '0'..='9' => '0',
-        '%' | '\\' => '.',
-        '!'..='~' | ' ' => sign,
-        _ => '?',
-    });
-    shape.collect()
+    let inner = trimmed(text);
+    let start = text
+        .iter()
+        .position(|byte| !around(byte))
+        .unwrap_or(text.len());
+    let end = start + inner.len();
+    let shown = |part: &[u8]| String::from_utf8_lossy(part.get(..1).unwrap_or(part)).into_owned();
+    let hidden = "*".repeat(inner.len().min(LONGEST_MASK));
+    let (before, behind) = (&text[..start], &text[end.min(text.len())..]);
+    format!("{}{hidden}{}", shown(before), shown(behind))
+}
+
+/// User and password, each hidden for itself.
+pub(super) fn mask_both(credentials: &[u8]) -> String {
+    let stars = |part: &[u8]| "*".repeat(part.len().min(LONGEST_MASK));
+    match credentials.iter().position(|byte| *byte == b':') {
+        Some(at) => format!(
+            "{}:{}",
+            stars(&credentials[..at]),
+            stars(&credentials[at + 1..])
+        ),
+        None => stars(credentials),
+    }
 }
 
 /// `Authorization` keeps the name of its scheme, and Basic its encoding.
@@ -292,16 +333,16 @@ fn masked_header(value: &[u8], authorization: bool) -> Vec<u8> {
     }
     let decoded = Encoding::Base64.decode(rest.trim_ascii());
     let shape = match decoded.filter(|_| scheme.eq_ignore_ascii_case(b"basic")) {
-        Some(credentials) => format!(
-            " {}",
-            Encoding::Base64.encode(mask(&credentials).as_bytes())
-        ),
-        None => mask(rest),
+        Some(credentials) => {
+            let hidden = mask_both(&credentials);
+            format!(" {}", Encoding::Base64.encode(hidden.as_bytes()))
+        }
+        None => format!(" {}", mask(rest.trim_ascii_start())),
     };
     [scheme, shape.as_bytes()].concat()
 }
 
-fn changed_field(body: Bytes, name: &str, change: impl Fn(&[u8]) -> Vec<u8>) -> Bytes {
+fn changed_field(body: Bytes, name: &str, mut change: impl FnMut(&[u8]) -> Vec<u8>) -> Bytes {
     if form::fields(&body).is_none() {
         return body;
     }
@@ -322,7 +363,7 @@ fn changed_value(
     body: Bytes,
     pointer: &str,
     is_twice: bool,
-    change: impl Fn(&[u8]) -> Vec<u8>,
+    mut change: impl FnMut(&[u8]) -> Vec<u8>,
 ) -> Bytes {
     let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
         return body;

@@ -11,7 +11,8 @@ use super::build::{self, Facts};
 use super::find::find;
 use super::{key_bytes, mac, take_out};
 use crate::bridge::auth::{
-    Algorithm, Auth, Encoding, Hmac, Key, Piece, Place, Reads, Scheme, Shown, SignedTime, Unit, Way,
+    Algorithm, Auth, Encoding, Hmac, Holds, Key, Piece, Place, Reads, Scheme, Shown, SignedTime,
+    Unit, Way,
 };
 use crate::intake::Request;
 use crate::model::Timestamp;
@@ -26,8 +27,8 @@ pub enum Unsigned {
     #[error("only the sender can sign: the bridge has its public key")]
     PublicKey,
     /// Something that is signed is not in the request.
-    #[error("cannot sign: {0}")]
-    Incomplete(String),
+    #[error("cannot sign: {0}; it is signed too, so give it as the sender would: {1}")]
+    Incomplete(String, String),
     /// The place takes no such value.
     #[error("cannot put the value in {0}")]
     Unfit(String),
@@ -116,7 +117,10 @@ fn signed(
         headers: Some(headers.as_bytes()),
         secret: key.secret.expose(),
     };
-    let incomplete = |refusal: super::Refusal| Unsigned::Incomplete(refusal.to_string());
+    let incomplete = |refusal: super::Refusal| {
+        let hint = how_to_give(hmac, &request);
+        Unsigned::Incomplete(refusal.to_string(), hint)
+    };
     let message = build::first_whole(&hmac.signed, &facts).map_err(incomplete)?;
     let keyed = key_bytes(key, &facts).map_err(incomplete)?;
     let algorithm: Algorithm = hmac.algorithms[0];
@@ -130,6 +134,30 @@ fn signed(
         })
     })?;
     put(request, place, &value)
+}
+
+/// How the headers that are signed and not there are given to `sign`.
+fn how_to_give(hmac: &Hmac, request: &Request) -> String {
+    let pieces = hmac
+        .signed
+        .iter()
+        .take(1)
+        .flat_map(|signed| signed.pieces());
+    let headers = pieces.filter_map(|piece| match piece {
+        Piece::Name(Holds::At(Place::Header(name))) if !request.headers.contains_key(name) => {
+            let example = if name.as_str().ends_with("-id") {
+                "msg_1"
+            } else {
+                "…"
+            };
+            Some(format!("-H '{name}: {example}'"))
+        }
+        _ => None,
+    });
+    match Vec::from_iter(headers).join(" ") {
+        none if none.is_empty() => "in FILE".to_owned(),
+        headers => headers,
+    }
 }
 
 /// The timestamp's text; put at its place where the request has none.

@@ -53,7 +53,11 @@ async fn paste(line: &str) -> String {
 async fn stage() -> (Stage, Service) {
     let header = token_at("header:x-token");
     let filed = header.replace("env:TOKEN", "file:sec ret/it's");
+    let signs = |place| token_at(place).replace("env:TOKEN", "file:sec ret/signs");
+    let (behind, asked) = (signs("path"), signs("query:key"));
     let bridges = [
+        ("behind", behind.as_str()),
+        ("asked", asked.as_str()),
         ("github", GITHUB),
         ("header", header.as_str()),
         ("basic", BASIC),
@@ -63,6 +67,7 @@ async fn stage() -> (Stage, Service) {
     let stage = Stage::set(&bridges).await;
     std::fs::create_dir(stage.path("sec ret")).unwrap();
     stage.write("sec ret/it's", "user:t0ken-2\n");
+    stage.write("sec ret/signs", "t0ken & 50%/ü?#+\n");
     stage.write("payload.json", BODY);
     let service = serve(&stage).await;
     (stage, service)
@@ -85,7 +90,9 @@ fn to_door(line: &str, service: &Service) -> String {
 async fn a_printed_line_is_taken_by_the_door_and_holds_no_secret() {
     let (stage, service) = stage().await;
 
-    for bridge in ["github", "header", "basic", "bearer", "filed"] {
+    for bridge in [
+        "github", "header", "basic", "bearer", "filed", "behind", "asked",
+    ] {
         let event = "X-GitHub-Event: ping";
         let signed = run(
             &stage,
@@ -114,13 +121,13 @@ async fn a_printed_line_is_taken_by_the_door_and_holds_no_secret() {
     }
 
     let checked = text(&run(&stage, &["check"]).await.stdout);
-    let lines = checked.lines().filter_map(|line| line.split_once("curl "));
-    let of_file = lines
-        .map(|(_, line)| line)
-        .find(|line| line.contains("/hooks/filed"));
-    let (line, _) = of_file.unwrap().split_once("  # 202").unwrap();
-    let answer = paste(&to_door(&format!("curl {line}"), &service)).await;
-    assert!(answer.contains("202"), "{answer}\n{line}");
+    for bridge in ["filed", "behind", "asked"] {
+        let mut lines = checked.lines().filter_map(|line| line.split_once("curl "));
+        let of_bridge = lines.find(|(_, line)| line.contains(&format!("/hooks/{bridge}")));
+        let (line, _) = of_bridge.unwrap().1.split_once("  # 202").unwrap();
+        let answer = paste(&to_door(&format!("curl {line}"), &service)).await;
+        assert!(answer.contains("202"), "{answer}\n{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,6 +266,10 @@ async fn a_shipped_bridge_is_given_a_secret_and_wrong_usage_is_2() {
     assert_eq!(incomplete.status.code(), Some(1));
     let said = text(&incomplete.stderr);
     assert!(said.contains("header webhook-id is missing"), "{said}");
+    assert!(said.contains("-H 'webhook-id: msg_1'"), "{said}");
+    let complete = ["sign", "timed", payload, "-H", "webhook-id: msg_1"];
+    let complete = run(&stage, &complete).await;
+    assert!(complete.status.success(), "{}", text(&complete.stderr));
 
     let signed = run(&stage, &["sign", "github", payload, "--secret", "env:NEW"]).await;
     assert!(signed.status.success(), "{}", text(&signed.stderr));
@@ -468,16 +479,18 @@ async fn a_request_that_the_service_refused_and_kept_is_explained() {
     let github = format!("{keep}{GITHUB}");
     let bearer = format!("{keep}{BEARER}");
     let basic = format!("{keep}{BASIC}");
+    let elsewhere = bearer.replace("[auth]\n", "[auth]\naddresses = [\"192.0.2.0/24\"]\n");
     let bridges = [
         ("github", github.as_str()),
         ("pasted", &github),
         ("body", &github),
         ("bearer", &bearer),
         ("basic", &basic),
+        ("elsewhere", &elsewhere),
     ];
     let stage = Stage::set(&bridges).await;
     let service = serve(&stage).await;
-    let hub = "sha256=2d1b0a1b3c4d5e6f708192a3b4c5d6e7f8091a2b";
+    let hub = "sha256=2d1b0a1b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7";
     let quiet = "{\"title\":\"x\"}".to_owned();
     let talking = format!("{{\"config\":\"{SECRET}\"}}");
     let pasted = format!("sha256={SECRET}");
@@ -508,6 +521,13 @@ async fn a_request_that_the_service_refused_and_kept_is_explained() {
             "secret-quotes",
         ),
         ("basic", "authorization", user, &quiet, "basic-user"),
+        (
+            "elsewhere",
+            "authorization",
+            "Bearer user:t0ken-1",
+            &quiet,
+            "address",
+        ),
     ] {
         let request = stage.client.post(service.hook(bridge));
         let request = request.body(body.clone()).header(name, value);

@@ -287,6 +287,7 @@ pub fn mistakes() -> Vec<Mistake> {
     all.extend(of_secrets());
     all.extend(of_signatures());
     all.extend(of_times_and_patterns());
+    all.extend(of_halves_and_nothings());
     all.extend(of_tokens());
     all.extend(of_public_keys());
     all.extend(twice_wrong());
@@ -905,6 +906,52 @@ fn of_times_and_patterns() -> Vec<Mistake> {
     ]
 }
 
+fn of_halves_and_nothings() -> Vec<Mistake> {
+    let right = hex::encode(sha256(GITHUB, BODY));
+    let pairs: Vec<&str> = (0..right.len())
+        .step_by(2)
+        .map(|at| &right[at..at + 2])
+        .collect();
+    vec![
+        wrong(
+            "hex with colons",
+            hub("github", BODY, format!("sha256={}", pairs.join(":"))),
+            "github",
+            &["signature-encoding"],
+        ),
+        wrong(
+            "a signature of one byte",
+            hub("github", BODY, "sha256=00".to_owned()),
+            "github",
+            &["signature-length"],
+        ),
+        wrong(
+            "the secret is undefined",
+            keyed("github", "undefined"),
+            "github",
+            &["secret-unset"],
+        ),
+        wrong(
+            "the secret is null",
+            keyed("github", "null"),
+            "github",
+            &["secret-unset"],
+        ),
+        wrong(
+            "the secret without its last two signs",
+            keyed("github", &GITHUB[..GITHUB.len() - 2]),
+            "github",
+            &["secret-cut"],
+        ),
+        wrong(
+            "the secret without its first sign",
+            keyed("github", &GITHUB[1..]),
+            "github",
+            &["secret-cut"],
+        ),
+    ]
+}
+
 fn of_tokens() -> Vec<Mistake> {
     let bearer = |value: &str| post("bearer", BODY, &[("authorization", value)]);
     let basic = |text: &str| {
@@ -988,6 +1035,55 @@ fn of_tokens() -> Vec<Mistake> {
             ),
             "basic",
             &["basic-not-encoded"],
+        ),
+        wrong(
+            "user and password of Basic swapped",
+            basic("pa55word:jenkins"),
+            "basic",
+            &["basic-swapped"],
+        ),
+        wrong(
+            "the password of Basic alone",
+            basic("pa55word"),
+            "basic",
+            &["basic-password-only"],
+        ),
+        wrong(
+            "the word Bearer twice",
+            bearer(&format!("Bearer Bearer {BEARER}")),
+            "bearer",
+            &["authorization-twice"],
+        ),
+        wrong(
+            "Bearer where Basic is asked",
+            post(
+                "basic",
+                BODY,
+                &[(
+                    "authorization",
+                    &format!("Bearer {}", STANDARD.encode(BASIC)),
+                )],
+            ),
+            "basic",
+            &["authorization-scheme"],
+        ),
+        wrong(
+            "the token of an unset variable",
+            bearer("Bearer undefined"),
+            "bearer",
+            &["secret-unset"],
+        ),
+        wrong(
+            "the token without its last sign",
+            token(&TOKEN[..TOKEN.len() - 1]),
+            "token",
+            &["secret-cut"],
+        ),
+        wrong(
+            "the token with two signs more",
+            token(&format!("{TOKEN}xy")),
+            "token",
+            &["secret-longer"],
         ),
         wrong(
             "no token at all",

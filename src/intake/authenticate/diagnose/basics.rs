@@ -38,6 +38,12 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
                 _ => "another word stands in front of it",
             };
             with("authorization-scheme", detail, format!("Bearer {rest}"));
+            if let Some((again, token)) = rest.split_once(' ')
+                && again.eq_ignore_ascii_case("bearer")
+            {
+                let value = format!("Bearer {}", token.trim());
+                with("authorization-twice", "", value);
+            }
             if let (true, Some(decoded)) = (word.eq_ignore_ascii_case("basic"), decoded) {
                 let (user, password) = decoded.split_once(':').unwrap_or(("", &decoded));
                 for part in [password, user, &decoded] {
@@ -56,20 +62,38 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
                 "it has no `Basic` in front of it",
                 format!("Basic {rest}"),
             );
+            match decoded.as_deref().map(|text| (text, text.split_once(':'))) {
+                Some((_, Some((user, password)))) => {
+                    with("basic-swapped", "", encoded(&format!("{password}:{user}")));
+                }
+                Some((password, None)) => {
+                    for user in users(attempt) {
+                        let both = encoded(&format!("{user}:{password}"));
+                        with("basic-password-only", "", both);
+                    }
+                }
+                None => {}
+            }
             let password = decoded
                 .as_deref()
                 .and_then(|text| Some(text.split_once(':')?.1));
-            for key in &attempt.way.keys {
-                let user = key
-                    .secret
-                    .expose_text()
-                    .and_then(|text| Some(text.split_once(':')?.0));
-                if let (Some(user), Some(password)) = (user, password) {
-                    with("basic-user", "", encoded(&format!("{user}:{password}")));
+            for user in users(attempt) {
+                if let Some(password) = password {
+                    let both = encoded(&format!("{user}:{password}"));
+                    with("basic-user", "", both);
                 }
             }
         }
         _ => {}
     }
     tried
+}
+
+/// The users in the bridge's secrets.
+fn users(attempt: &Attempt) -> Vec<&str> {
+    let secrets = attempt.way.keys.iter();
+    let texts = secrets.filter_map(|key| key.secret.expose_text());
+    texts
+        .filter_map(|text| Some(text.split_once(':')?.0))
+        .collect()
 }

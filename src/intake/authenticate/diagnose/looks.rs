@@ -2,6 +2,7 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
+use super::reading::strange_length;
 use super::signed::{name_of, time_shown, unit_by_length};
 use super::words::Cause;
 use super::{Attempt, BODY_HIDDEN, Refusal, Surroundings, is_kept, is_signed, shown_value};
@@ -99,6 +100,12 @@ fn of_refusals(
             None => Cause::seen("no-time", ""),
         }),
         Refusal::Absent(missing) => Some(Cause::seen("no-time", missing.to_string())),
+        Refusal::Mismatch { .. } => {
+            let (came, asked) = attempts.iter().find_map(strange_length)?;
+            let bytes = if came == 1 { "byte" } else { "bytes" };
+            let detail = format!("{came} {bytes} came, {asked} are expected");
+            Some(Cause::seen("signature-length", detail))
+        }
         Refusal::NoSecret(_) if surroundings.scene.absent.is_empty() => {
             Some(Cause::seen("no-secret-for-this", ""))
         }

@@ -150,7 +150,7 @@ struct Surroundings<'a> {
 }
 
 /// Asks the verifier, and if it refuses, finds out what would have to be otherwise. The address is not asked: a request as
-/// text does not say where it came from.
+/// text does not say where it came from; only one that the service has kept says that it was refused for that.
 pub fn diagnose(scene: &Scene<'_>, request: Request, now: Timestamp) -> Diagnosis {
     let (request, packed) = unpack(request);
     let surroundings = Surroundings { scene, packed };
@@ -161,13 +161,18 @@ pub fn diagnose(scene: &Scene<'_>, request: Request, now: Timestamp) -> Diagnosi
         causes: Vec::new(),
         tried: 0,
     };
-    if diagnosis.verdict.is_ok() {
+    if diagnosis.verdict.is_ok() && address(scene, &request).is_none() {
         return diagnosis;
     }
     let ways: Vec<&Way> = match decisive {
         Some(way) => vec![way],
         None => scene.auth.ways().iter().collect(),
     };
+    if let Some(cause) = address(scene, &request) {
+        diagnosis.verdict = Err(Refusal::Address.to_string());
+        diagnosis.causes = vec![cause];
+        return diagnosis;
+    }
     let mut search = Search {
         surroundings: &surroundings,
         tried: 0,
@@ -175,7 +180,29 @@ pub fn diagnose(scene: &Scene<'_>, request: Request, now: Timestamp) -> Diagnosi
     };
     diagnosis.causes = search.causes(&ways, &request, now);
     diagnosis.tried = search.tried;
+    for cause in &mut diagnosis.causes {
+        cause.remedy = words::remedy_at(cause, &ways);
+    }
     diagnosis
+}
+
+/// That the service refused it for where it came from, and asked nothing else.
+fn address(scene: &Scene<'_>, request: &Request) -> Option<Cause> {
+    let why = request.headers.get(KEPT)?.to_str().ok()?;
+    if why != Refusal::Address.to_string() {
+        return None;
+    }
+    let networks = scene.auth.addresses().iter().map(ToString::to_string);
+    let allowed = Vec::from_iter(networks).join(", ");
+    let from = request
+        .headers
+        .get(FROM)
+        .and_then(|from| from.to_str().ok());
+    let from = from.unwrap_or("an address that is not known");
+    Some(Cause::seen(
+        "address",
+        format!("{from}, and `addresses` has {allowed}"),
+    ))
 }
 
 /// The verdict, and the way whose place is present.
@@ -256,20 +283,39 @@ impl Search<'_> {
         [causes, looks::looks(self.surroundings, ways, request)].concat()
     }
 
-    /// A request that the service has kept shows its token only in shape, so shapes are compared. Nothing is proven by that.
+    /// Of a token that the service has kept only the length is left, so lengths are compared. Nothing is proven by that.
     fn by_shape(&mut self, attempt: &mut Attempt) -> Vec<Cause> {
+        let mask = match attempt.way.scheme {
+            Scheme::Basic => super::redact::mask_both,
+            _ => super::redact::mask,
+        };
         for key in &mut attempt.way.keys {
-            key.secret = Secret::new(super::redact::mask(key.secret.expose()));
+            key.secret = Secret::new(mask(key.secret.expose()));
         }
         if attempt.holds() {
             return vec![Cause::seen("masked-alike", "")];
         }
-        let found = self.one(attempt).unwrap_or_default();
+        // What would be found by another length alone is a guess.
+        const VISIBLE: [Kind; 4] = [place::tries, reading::tries, basics::tries, secret::tries];
+        const BY_LENGTH: [&str; 2] = ["secret-quotes", "secret-blanks"];
+        let tried = VISIBLE
+            .iter()
+            .flat_map(|kind| kind(attempt, self.surroundings));
+        let found = tried.into_iter().find(|tried| {
+            let visible =
+                |cause: &Cause| !cause.id.starts_with("secret-") || BY_LENGTH.contains(&cause.id);
+            tried.causes.iter().all(visible) && tried.attempt.holds()
+        });
         let mut causes = vec![Cause::seen("masked", "")];
-        causes.extend(found.into_iter().map(|cause| Cause {
-            proven: false,
-            ..cause
-        }));
+        causes.extend(
+            found
+                .into_iter()
+                .flat_map(|tried| tried.causes)
+                .map(|cause| Cause {
+                    proven: false,
+                    ..cause
+                }),
+        );
         causes
     }
 
@@ -371,6 +417,8 @@ pub fn unpack(mut request: Request) -> (Request, Option<Bytes>) {
 
 /// Headers of a request that the service has refused and keeps: why.
 pub const KEPT: &str = "openim-bridge-refused";
+/// The address it came from.
+pub const FROM: &str = "openim-bridge-from";
 /// When it came.
 pub const RECEIVED: &str = "openim-bridge-received";
 /// That something in the body is hidden.
@@ -384,7 +432,7 @@ pub fn received_at(request: &Request) -> Option<Timestamp> {
 
 /// The request without what the service has added.
 pub fn as_sent(mut request: Request) -> Request {
-    for name in [KEPT, RECEIVED, BODY_HIDDEN] {
+    for name in [KEPT, FROM, RECEIVED, BODY_HIDDEN] {
         request.headers.remove(name);
     }
     request

@@ -75,6 +75,39 @@ pub(super) fn tries(attempt: &Attempt, _: &Surroundings<'_>) -> Vec<Tried> {
     tried
 }
 
+/// `ab:cd:ef` as `abcdef`.
+fn without_colons(text: &str) -> Option<String> {
+    let is_pair = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let fits = text.contains(':') && text.split(':').all(is_pair);
+    fits.then(|| text.replace(':', ""))
+}
+
+/// How long the signatures are that stand at the place, and how long they should be, where none is as long.
+pub(super) fn strange_length(attempt: &Attempt) -> Option<(usize, usize)> {
+    let signing = attempt.way.scheme.signing()?;
+    let (place, values) = super::first_present(signing.signature, &attempt.request).ok()??;
+    let read = read::read(signing.signature, place, &values, signing.algorithms).ok()?;
+    // An Ed25519 signature is as long as a MAC of SHA-512.
+    let default = signing
+        .algorithms
+        .first()
+        .copied()
+        .unwrap_or(Algorithm::Sha512);
+    let length = |algorithm: Algorithm| {
+        let known = LENGTHS.iter().find(|(_, known)| *known == algorithm);
+        known.map_or(0, |(length, _)| *length)
+    };
+    let both = |proof: &read::Proof| {
+        (
+            proof.bytes.len(),
+            length(proof.algorithm.unwrap_or(default)),
+        )
+    };
+    let mut all = read.proofs.iter().map(both);
+    let first = all.next()?;
+    (first.0 != first.1 && all.all(|(came, asked)| came != asked)).then_some(first)
+}
+
 /// Every signature that a text may hold, read in every way.
 pub(super) fn find(value: &str, shown: &Shown) -> Vec<Found> {
     let mut all = Vec::new();
@@ -83,6 +116,9 @@ pub(super) fn find(value: &str, shown: &Shown) -> Vec<Found> {
         for (prefix, asked) in prefixes(shown) {
             for (core, fits) in cores(bare, &prefix) {
                 for (encoding, name) in ENCODINGS {
+                    let bare = without_colons(core).filter(|_| encoding == Encoding::Hex);
+                    let colons = bare.is_some();
+                    let core = bare.unwrap_or_else(|| core.to_owned());
                     let Some(bytes) = encoding.decode(&undo_percent(core.as_bytes())) else {
                         continue;
                     };
@@ -101,6 +137,8 @@ pub(super) fn find(value: &str, shown: &Shown) -> Vec<Found> {
                     }
                     if is_twice {
                         causes.push(Cause::proven("signature-encoded-twice", ""));
+                    } else if colons {
+                        causes.push(Cause::proven("signature-encoding", "hex with colons"));
                     } else if encoding != asked {
                         let asked = ENCODINGS.iter().find(|(known, _)| *known == asked);
                         let asked = asked.map_or("", |(_, name)| name);

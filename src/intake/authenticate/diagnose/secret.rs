@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256, Sha512};
 
 use super::words::Cause;
 use super::{Attempt, Surroundings, Tried, is_kept, is_signed, shown_value};
-use crate::bridge::auth::{Encoding, Key, KeyForm, undo_percent};
-use crate::intake::authenticate::{mac, redact};
+use crate::bridge::auth::{Encoding, Key, KeyForm, Scheme, undo_percent};
+use crate::bridge::weak::EXAMPLES;
+use crate::intake::authenticate::{mac, read, redact};
 use crate::model::Secret;
 
 /// A secret as the other end may have it.
@@ -66,23 +67,18 @@ const CHANGES: [(&str, &str, Change); 19] = [
     ("secret-empty", "", |_| Some(Vec::new())),
 ];
 
-/// Secrets that stand in examples and stay there.
-const EXAMPLES: [&str; 14] = [
-    "secret",
-    "changeme",
-    "change-me",
-    "your-secret",
-    "your_secret",
-    "YOUR_SECRET",
-    "my-secret",
-    "mysecret",
-    "test",
-    "password",
-    "123456",
-    "webhook-secret",
-    "development",
-    "It's a Secret to Everybody",
+/// What programs write for a value that is not there.
+const NOTHING: [&str; 6] = [
+    "undefined",
+    "null",
+    "None",
+    "nil",
+    "NULL",
+    "[object Object]",
 ];
+
+/// A secret that is cut further is guessed rather than recognised. In bytes.
+const SHORTEST: usize = 6;
 
 /// The bridge with the secret as the sender may have it.
 pub(super) fn tries(attempt: &Attempt, surroundings: &Surroundings<'_>) -> Vec<Tried> {
@@ -111,12 +107,44 @@ pub(super) fn tries(attempt: &Attempt, surroundings: &Surroundings<'_>) -> Vec<T
             });
         }
     }
+    for (from, to) in [(0, 1), (0, 2), (1, 0), (2, 0)] {
+        let end = if from == 0 { "end" } else { "beginning" };
+        let detail = format!("{} at the {end}", from + to);
+        with("secret-cut", detail, &|s| {
+            let rest = s.get(from..s.len().checked_sub(to)?)?;
+            (rest.len() >= SHORTEST).then(|| rest.to_vec())
+        });
+    }
+    if let Some(shown) = credential(attempt) {
+        with("secret-longer", "at the end".to_owned(), &|s| {
+            let more = shown.strip_prefix(s)?.len();
+            (s.len() >= SHORTEST && (1..=2).contains(&more)).then(|| shown.clone())
+        });
+        with("secret-longer", "at the beginning".to_owned(), &|s| {
+            let more = shown.strip_suffix(s)?.len();
+            (s.len() >= SHORTEST && (1..=2).contains(&more)).then(|| shown.clone())
+        });
+    }
+    for word in NOTHING {
+        with("secret-unset", format!("`{word}`"), &|_| Some(word.into()));
+    }
     for example in EXAMPLES {
         with("secret-example", format!("`{example}`"), &|_| {
             Some(example.into())
         });
     }
     tried
+}
+
+/// The secret that a way shows as it is.
+fn credential(attempt: &Attempt) -> Option<Vec<u8>> {
+    let credentials = |word| read::credentials(&attempt.request, word).ok().flatten();
+    match attempt.way.scheme {
+        Scheme::Token(_) => Some(shown_value(attempt)?.1.first()?.clone().into_bytes()),
+        Scheme::Bearer => Some(credentials("bearer")?.to_vec()),
+        Scheme::Basic => read::basic(credentials("basic")?),
+        Scheme::None | Scheme::Hmac(_) | Scheme::Ed25519(_) => None,
+    }
 }
 
 /// A reference as it stands where nobody resolves it.
@@ -212,7 +240,7 @@ const HASHES: [(&str, Hash); 3] = [
 ];
 
 /// That a secret itself stands where its signature should be. In a request that the service has kept it is masked, so
-/// there only its shape is seen.
+/// there only its length is seen.
 pub(super) fn shown(attempt: &Attempt) -> Option<Cause> {
     if !is_signed(attempt) {
         return None;
@@ -224,7 +252,8 @@ pub(super) fn shown(attempt: &Attempt) -> Option<Cause> {
         let bare = values.iter().map(|value| value.trim_matches(quotes));
         // The whole value, or all of it behind a prefix.
         let mut before = bare.filter_map(|value| value.strip_suffix(secret));
-        !secret.is_empty() && before.any(|before| !before.ends_with(char::is_alphanumeric))
+        let inside = |sign: char| sign.is_alphanumeric() || sign == '*';
+        !secret.is_empty() && before.any(|before| !before.ends_with(inside))
     };
     let secrets = || attempt.way.keys.iter().map(|key| &key.secret);
     if secrets().filter_map(Secret::expose_text).any(stands) {
@@ -232,7 +261,7 @@ pub(super) fn shown(attempt: &Attempt) -> Option<Cause> {
     }
     let mut masked = secrets().map(|secret| redact::mask(secret.expose()));
     let alike = is_kept(&attempt.request) && masked.any(|secret| stands(&secret));
-    alike.then(|| Cause::seen("secret-as-signature", "by its shape"))
+    alike.then(|| Cause::seen("secret-as-signature", "by its length"))
 }
 
 fn is_text(key: &Key) -> bool {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::bridge::auth::{KeyForm, Scheme, Way};
+
 /// A mistake that explains a refusal, or takes part in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
@@ -40,6 +42,29 @@ impl Cause {
     }
 }
 
+/// What to do about it at these ways, where it is not the same at all of them.
+pub(super) fn remedy_at(cause: &Cause, ways: &[&Way]) -> &'static str {
+    let is = |scheme: fn(&Scheme) -> bool| ways.iter().all(|way| scheme(&way.scheme));
+    let has_key = |way: &&Way| {
+        let forms = way.keys.iter().flat_map(|key| &key.forms);
+        forms
+            .into_iter()
+            .any(|form| matches!(form, KeyForm::Built(_)))
+    };
+    match cause.id {
+        "authorization-scheme" if is(|scheme| matches!(scheme, Scheme::Basic)) => {
+            "`Authorization: Basic …` with `user:password` in base64, as `curl -u user:password` makes it"
+        }
+        "no-cause-found" if is(|scheme| scheme.signing().is_none()) => {
+            "most likely the secret is another one: set it again at both ends"
+        }
+        "key-and-message-swapped" if ways.iter().any(has_key) => {
+            "mind the order of the arguments: the key is what `key` in `[auth]` says"
+        }
+        _ => cause.remedy,
+    }
+}
+
 /// Name, sentence, remedy. The detail is put behind the sentence.
 const CAUSES: &[(&str, &str, &str)] = &[
     // The place
@@ -68,6 +93,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "nothing at all in the request shows who sent it",
         "set the secret at the sender; many senders sign only once it is set",
     ),
+    (
+        "address",
+        "the service refused it for where it came from, and asked for no proof",
+        "if this is the sender, add its network to `addresses`; behind a proxy name that in `trusted_proxies` of `[door]`",
+    ),
     // How the signature is written
     (
         "signature-encoding",
@@ -93,6 +123,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "signature-truncated",
         "the signature is right as far as it goes, but cut off",
         "send all of it: a shorter one is refused, for it is easier to guess",
+    ),
+    (
+        "signature-length",
+        "a signature of the bridge's kind has another length",
+        "send all bytes of the HMAC, written as the bridge's `format` says",
     ),
     (
         "signature-placeholder",
@@ -124,6 +159,21 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "basic-user",
         "the password is right, the user is another one",
         "the secret is `user:password`: use the same user at both ends",
+    ),
+    (
+        "basic-swapped",
+        "user and password have changed places",
+        "the secret is `user:password`, in this order",
+    ),
+    (
+        "basic-password-only",
+        "the password is right, and no user stands in front of it",
+        "the secret is `user:password`: send both, with the colon",
+    ),
+    (
+        "authorization-twice",
+        "the token is right, and the word in front of it is there twice",
+        "give the client the bare token, or the whole header: many add the word themselves",
     ),
     (
         "basic-not-encoded",
@@ -175,6 +225,21 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "secret-percent",
         "one of the two secrets is percent-encoded",
         "use the secret itself at both ends",
+    ),
+    (
+        "secret-cut",
+        "the sender's secret lacks characters that the bridge's has",
+        "copy the whole secret; a double click often leaves out the last sign",
+    ),
+    (
+        "secret-longer",
+        "the sender's secret has characters that the bridge's lacks",
+        "set the same secret at both ends; look for what was pasted with it",
+    ),
+    (
+        "secret-unset",
+        "the sender's secret is the word that a program writes for nothing",
+        "the variable is not set where the sender reads it",
     ),
     (
         "secret-empty",
@@ -342,8 +407,8 @@ const CAUSES: &[(&str, &str, &str)] = &[
     ),
     (
         "unreadable-masked",
-        "what stands in the place of the signature reads like none, so the service masked it before it kept the request",
-        "compare its shape with `format` in `[auth]`; for certainty save the request at the sender",
+        "what stands in the place of the signature reads like none, so the service hid it before it kept the request",
+        "compare its length with `format` in `[auth]`; for certainty save the request at the sender",
     ),
     (
         "body-hidden",
@@ -352,12 +417,12 @@ const CAUSES: &[(&str, &str, &str)] = &[
     ),
     (
         "masked",
-        "the service masked what was shown before it kept the request, so only its shape can be compared",
-        "for certainty save the request at the sender",
+        "the service hid what was shown before it kept the request, and it is not as long as the secret",
+        "set the secret again at the sender; for certainty save the request at the sender",
     ),
     (
         "masked-alike",
-        "what was shown has the shape of the secret, and yet is another one",
+        "what was shown is as long as the secret, and yet is another one",
         "set the secret again at the sender: it has the old one, or another of the same kind",
     ),
     (

@@ -17,7 +17,7 @@ fn kept(auth: &Auth, name: &str, value: &str) -> String {
 }
 
 #[test]
-fn signatures_stay_and_what_shows_a_secret_keeps_its_shape() {
+fn signatures_stay_and_of_what_shows_a_secret_only_the_length_is_left() {
     let auth = auth(GITLAB, &["whsec_c2FsdCBhbmQgcGVwcGVy", "Sesame-0pen"]);
     let (one, other) = (base64_sha256("salt", "{}"), hex_sha256("salt", "{}"));
     let sign = one
@@ -41,13 +41,13 @@ fn signatures_stay_and_what_shows_a_secret_keeps_its_shape() {
     );
     let text = redacted(&auth, request);
     for line in [
-        &format!("POST /hooks/acme/Aaaaaa0?x=1&Access_Token=Aaa0&sign={sign} HTTP/1.1"),
+        &format!("POST /hooks/acme/*******?x=1&Access_Token=****&sign={sign} HTTP/1.1"),
         &format!("Webhook-Signature: v1,{one}"),
         &format!("X-Hub-Signature: sha256={other}"),
-        "X-Gitlab-Token: Aaaaa-Aaaaa0",
-        "Authorization: Bearer Aa0-a",
-        "Cookie: aaaaaaa=Aa0",
-        "X-Api-Key: Aa0",
+        "X-Gitlab-Token: ************",
+        "Authorization: Bearer *****",
+        "Cookie: ***********",
+        "X-Api-Key: ***",
         "X-Gitlab-Event: Push Hook",
         "{\"a\": 1}",
     ] {
@@ -56,7 +56,7 @@ fn signatures_stay_and_what_shows_a_secret_keeps_its_shape() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_signature_and_reads_like_none_keeps_its_shape() {
+fn what_stands_in_the_place_of_a_signature_and_reads_like_none_is_hidden() {
     let secret = "0af1c25b7d3e49f6a8b90c1d2e3f4a5b0af1c25b7d3e49f6a8b90c1d2e3f4a5b";
     let hub = auth(GITHUB, &[secret]);
     let name = "x-hub-signature-256";
@@ -74,11 +74,11 @@ fn what_stands_in_the_place_of_a_signature_and_reads_like_none_keeps_its_shape()
         assert_eq!(kept(&hub, "x-signature", &stays), stays, "undeclared");
     }
     for (value, shape) in [
-        ("It's a Secret", "Aa'a a Aaaaaa"),
-        ("sha256=glpat-12345", "sha256=aaaaa-00000"),
-        ("hmac=12345678", "aaaa=00000000"),
-        ("密码是secret1", "???aaaaaa0"),
-        ("1700000000", "0000000000"),
+        ("It's a Secret", "*************"),
+        ("sha256=glpat-12345", "sha256=***********"),
+        ("hmac=12345678", "*************"),
+        ("密码是secret1", "****************"),
+        ("1700000000", "**********"),
     ] {
         assert_eq!(kept(&hub, name, value), shape);
     }
@@ -101,7 +101,7 @@ fn what_stands_in_the_place_of_a_signature_and_reads_like_none_keeps_its_shape()
         &[("x-event-id", "e1"), ("x-hook0-signature", &value)],
     );
     let text = redacted(&hook0, request);
-    let line = format!("X-Hook0-Signature: t=1700000000,h=x-event-id a-aaaaaa-aa,v1={mac},a=00");
+    let line = format!("X-Hook0-Signature: t=1700000000,h=x-event-id ***********,v1={mac},****");
     assert!(text.contains(&line), "{text}");
 
     // In the body.
@@ -112,7 +112,7 @@ fn what_stands_in_the_place_of_a_signature_and_reads_like_none_keeps_its_shape()
         "as it came"
     );
     let body = "{ \"sign\":\"Guess1\",\"sign\":\"Guess2\"}";
-    assert!(redacted(&feishu, post(body)).ends_with("{\"sign\":\"Aaaaa0\"}"));
+    assert!(redacted(&feishu, post(body)).ends_with("{\"sign\":\"******\"}"));
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn a_secret_of_the_bridge_is_hidden_wherever_it_stands() {
 fn a_password_and_a_decoded_key_are_secrets_too() {
     let basic = auth("scheme = \"basic\"", &["user:Pa55word-1"]);
     assert_eq!(kept(&basic, "x-note", "Pa55word-1"), "**********");
-    // The shape of what base64 hides, so that shapes can be compared.
+    // The length of what base64 hides, so that lengths can be compared.
     let value = format!("Basic {}", Encoding::Base64.encode(b"User:Gu355"));
-    let shape = format!("Basic {}", Encoding::Base64.encode(b"Aaaa:Aa000"));
+    let shape = format!("Basic {}", Encoding::Base64.encode(b"****:*****"));
     assert_eq!(kept(&basic, "authorization", &value), shape);
-    assert_eq!(kept(&basic, "authorization", "My secret"), "Aa aaaaaa");
+    assert_eq!(kept(&basic, "authorization", "My secret"), "*********");
 
     let standard = auth(STANDARD, &["whsec_c2FsdCBhbmQgcGVwcGVy"]);
     assert_eq!(
@@ -156,12 +156,12 @@ fn a_password_and_a_decoded_key_are_secrets_too() {
 }
 
 #[test]
-fn a_token_in_a_form_or_in_json_keeps_its_shape() {
+fn a_token_in_a_form_or_in_json_keeps_its_length() {
     let form = auth("scheme = \"token\"\ntoken = \"form:key\"", &["x"]);
-    assert!(redacted(&form, post("a=1&key=Guess1&b=2")).ends_with("a=1&key=Aaaaa0&b=2"));
+    assert!(redacted(&form, post("a=1&key=Guess1&b=2")).ends_with("a=1&key=******&b=2"));
     let json = auth("scheme = \"token\"\ntoken = \"body:/header/token\"", &["x"]);
     let body = "{\"header\":{\"token\":\"Guess1\"},\"n\":1}";
-    assert!(redacted(&json, post(body)).ends_with("{\"header\":{\"token\":\"Aaaaa0\"},\"n\":1}"));
+    assert!(redacted(&json, post(body)).ends_with("{\"header\":{\"token\":\"******\"},\"n\":1}"));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn the_name_of_a_parameter_begins_no_line() {
     let auth = auth(GITHUB, &["pepper-pepper"]);
     let text = redacted(&auth, at(post(""), "/hooks/acme?a_%0AX-Evil:_token=1"));
     assert!(
-        text.starts_with("POST /hooks/acme?a_%0AX-Evil:_token=0 HTTP/1.1\n"),
+        text.starts_with("POST /hooks/acme?a_%0AX-Evil:_token=* HTTP/1.1\n"),
         "{text}"
     );
 }
@@ -234,6 +234,21 @@ fn in_json(text: &str, all: bool) -> String {
     text.chars().map(sign).collect()
 }
 
+/// As HTML and XML write it: what they must, or every sign.
+fn in_html(text: &str, all: bool) -> String {
+    let sign = |sign: char| match sign {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#39;".to_owned(),
+        sign if all => format!("&#x{:x};", u32::from(sign)),
+        sign if !sign.is_ascii() => format!("&#{};", u32::from(sign)),
+        sign => sign.to_string(),
+    };
+    text.chars().map(sign).collect()
+}
+
 /// Base64 of the secret behind and in front of other bytes.
 fn in_base64(secret: &[u8], before: usize, url: bool) -> Written {
     let encoding = if url {
@@ -261,7 +276,10 @@ fn writings(secret: &str) -> Vec<Written> {
         all_of(in_json(secret, true)),
         all_of(hex::encode(bytes)),
         all_of(hex::encode_upper(bytes)),
+        all_of(in_html(secret, false)),
+        all_of(in_html(secret, true)),
         // One inside another.
+        all_of(in_json(&in_html(secret, false), false)),
         all_of(in_percent(in_json(secret, true).as_bytes(), false)),
         all_of(in_percent(in_percent(bytes, true).as_bytes(), true)),
         all_of(hex::encode(in_percent(bytes, true))),
@@ -315,6 +333,41 @@ proptest! {
     }
 
     #[test]
+    fn nothing_of_what_shows_a_secret_is_left_be_it_signs_or_letters(
+        secret in "[!-~é打😀]([ -~é打😀]{4,30})[!-~é打😀]",
+        near in "[!-~é打😀]{0,2}",
+        signed in any::<bool>(),
+    ) {
+        let quote = ['"', '\'', '`'];
+        prop_assume!(!secret.starts_with(quote) && !secret.ends_with(quote) && !near.contains(quote));
+        let (rules, name) = match signed {
+            true => (GITHUB, "x-hub-signature-256"),
+            false => ("scheme = \"token\"\ntoken = \"header:x-token\"", "x-token"),
+        };
+        let auth = auth(rules, &[&secret]);
+        for shown in [secret.clone(), format!("{near}{secret}"), format!("{secret}{near}")] {
+            let mut request = post("");
+            let value = HeaderValue::from_bytes(shown.as_bytes()).unwrap();
+            request.headers.insert(name, value.clone());
+            request.headers.insert("x-other-token", value);
+            let kept = redact(&auth, request);
+            for name in [name, "x-other-token"] {
+                let kept = kept.headers[name].as_bytes();
+                let stars = vec![b'*'; shown.len()];
+                prop_assert_eq!(kept, stars.as_slice(), "{}", name);
+            }
+            let bearer = self::auth("scheme = \"bearer\"", &[&secret]);
+            let mut request = post("");
+            let value = format!("Bearer {shown}");
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers.insert("authorization", value);
+            let kept = redact(&bearer, request);
+            let stars = format!("Bearer {}", "*".repeat(shown.len()));
+            prop_assert_eq!(kept.headers["authorization"].as_bytes(), stars.as_bytes());
+        }
+    }
+
+    #[test]
     fn no_secret_is_left_in_the_place_of_a_signature_be_one_sign_of_it_wrong(
         secret in "[A-Za-z0-9+/_-]{16,64}",
         at in any::<prop::sample::Index>(),
@@ -328,7 +381,7 @@ proptest! {
         let value = format!("{prefix}{near}");
         let kept = kept(&auth, "x-hub-signature-256", &value);
         let shown = |part: &[u8]| kept.as_bytes().windows(5).any(|other| other == part);
-        let masked = |part: &[u8]| part.iter().all(|byte| b"aA0+/_-".contains(byte));
+        let masked = |part: &[u8]| part.iter().all(|byte| *byte == b'*');
         let left = near.as_bytes().windows(5).find(|part| shown(part) && !masked(part));
         prop_assert!(left.is_none(), "{} became {}", value, kept);
     }
