@@ -91,8 +91,8 @@ fn names_another_host(name: &str, url: &str) -> bool {
     // `see:https://…`
     for word in &mut words {
         if let Some(at) = word.find("://") {
-            let scheme = word[..at].rfind(|sign: char| !sign.is_ascii_alphanumeric());
-            *word = &word[scheme.map_or(0, |scheme| scheme + 1).min(at)..];
+            let before = word[..at].trim_end_matches(|sign: char| sign.is_ascii_alphanumeric());
+            *word = &word[before.len()..];
         }
     }
     let alone = words.len() == 1;
@@ -302,6 +302,7 @@ mod tests {
             "good.example/login",
             "see (good.example/login).",
             "see:https://good.example",
+            "看\u{fffd}https://good.example",
             "https://good.example@evil.example.org",
             "HTTPS://GOOD.example:443/",
             "ｇｏｏｄ．ｅｘａｍｐｌｅ",
