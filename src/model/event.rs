@@ -47,7 +47,7 @@ pub struct Event {
     pub raw: Bytes,
 }
 
-/// The first 16 bytes of the SHA-256 of what was signed.
+/// 16 bytes that tell what was signed from anything else: made of the proof, so that the body is not read twice for it.
 pub type SignedDigest = [u8; 16];
 
 /// What makes an event the same event when it comes again.

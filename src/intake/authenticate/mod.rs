@@ -194,14 +194,22 @@ fn prove_signature(
         headers: read.headers.as_deref(),
         secret: &[],
     };
+    // The first secret's, whichever has made the proof: who leaves out one of two signatures does not change it.
+    let mut first_mac = None;
     for key in &way.keys {
         facts.secret = key.secret.expose();
         let message = build::first_whole(signing.signed, &facts)?;
         let keyed = key_bytes(key, &facts)?;
-        if let Some(name) = name_of_fit(signing, &read.proofs, &keyed, &message) {
+        let (name, mac) = name_of_fit(signing, &read.proofs, &keyed, &message);
+        first_mac = first_mac.or(mac);
+        if let Some(name) = name {
             let is_once = signing.timestamp.is_some() && way.scheme.covers_body();
+            let digest = || match &first_mac {
+                Some(mac) => digest(&[mac]),
+                None => digest(&message),
+            };
             return Ok(Some(Proven {
-                signed: is_once.then(|| digest(&message)),
+                signed: is_once.then(digest),
                 is_plain: challenge::is_plain(&message),
                 ..Proven::by(format!("{name} in {place}"), key.number)
             }));
@@ -213,28 +221,29 @@ fn prove_signature(
     })
 }
 
-/// What tells a signed message from any other. Its pieces count as the one text that was signed: another division of the
-/// same bytes shows the same signature.
-fn digest(message: &[Cow<'_, [u8]>]) -> SignedDigest {
-    let whole = message.iter().fold(Sha256::new(), Sha256::chain_update);
+/// What tells a signed message from any other: made of its MAC, so that the message is not read twice, or of the message where
+/// nobody but the sender can make the signature. Another division of the same bytes gives the same.
+fn digest(pieces: &[impl AsRef<[u8]>]) -> SignedDigest {
+    let whole = pieces.iter().fold(Sha256::new(), Sha256::chain_update);
     let whole = whole.finalize();
     std::array::from_fn(|place| whole[place])
 }
 
-/// What made one of the proofs with this key: `hmac-sha256`; `None` when nothing did.
+/// What made one of the proofs with this key, `hmac-sha256`, or nothing; and the MAC that this key makes.
 fn name_of_fit(
     signing: Signing<'_>,
     proofs: &[read::Proof],
     key: &[u8],
     message: &[Cow<'_, [u8]>],
-) -> Option<String> {
+) -> (Option<String>, Option<Vec<u8>>) {
     let Some(default) = signing.algorithms.first() else {
         let message = ed25519::whole(message);
         let fits = |proof: &read::Proof| ed25519::verify(key, &message, &proof.bytes);
-        return proofs.iter().any(fits).then(|| "ed25519".to_owned());
+        return (proofs.iter().any(fits).then(|| "ed25519".to_owned()), None);
     };
     // One message and one key give one MAC, however many signatures are there to try.
     let mut made: Vec<(Algorithm, Vec<u8>)> = Vec::new();
+    let mut name = None;
     for proof in proofs {
         let algorithm = proof.algorithm.unwrap_or(*default);
         if !made.iter().any(|(known, _)| *known == algorithm) {
@@ -244,10 +253,11 @@ fn name_of_fit(
             *known == algorithm && mac::equal(mac, &proof.bytes)
         };
         if made.iter().any(fits) {
-            return Some(algorithm.to_string());
+            name = Some(algorithm.to_string());
+            break;
         }
     }
-    None
+    (name, made.into_iter().next().map(|(_, mac)| mac))
 }
 
 /// The bytes that key the MAC, or the public key: the first form whose names are all there.

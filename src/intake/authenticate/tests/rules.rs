@@ -569,18 +569,28 @@ fn what_was_signed_is_handed_on_only_where_a_time_and_the_body_are_signed() {
     let without_time = accepted(&auth(GITHUB, &["pepper"]), request);
     assert_eq!(without_time.signed, None);
 
-    let signed = |secret, time: &str, body: &str, more: &[(&str, &str)]| {
+    // Stripe signs with the old secret and the new one for a while.
+    let signed = |with_secrets: &[&str], time: &str, body: &str, more: &[(&str, &str)]| {
         let message = format!("{time}.{body}");
-        let signature = format!("t={time},v1={}", hex_sha256(secret, &message));
+        let made = with_secrets.iter().map(|it| hex_sha256(it, &message));
+        let made: Vec<String> = made.map(|made| format!("v1={made}")).collect();
+        let signature = format!("t={time},{}", made.join(","));
         let request = with(post(body), &[("stripe-signature", &*signature)]);
-        let authentic = accepted(&auth(STRIPE, &[secret]), with(request, more));
+        let authentic = accepted(&auth(STRIPE, &["pepper", "salt"]), with(request, more));
         authentic.signed.map(hex::encode)
     };
-    let copied = signed("pepper", "1700000000", "{}", &[("x-id", "another")]);
-    assert_eq!(copied, signed("salt", "1700000000", "{}", &[]));
-    // printf '1700000000.{}' | sha256sum
-    assert_eq!(copied.as_deref(), Some("8b293ff5c72a43202d4e8fff985bd093"));
+    let copied = signed(
+        &["pepper", "salt"],
+        "1700000000",
+        "{}",
+        &[("x-id", "another")],
+    );
+    for less in [&["pepper"][..], &["salt"], &["salt", "pepper"]] {
+        assert_eq!(copied, signed(less, "1700000000", "{}", &[]));
+    }
+    // printf '1700000000.{}' | openssl dgst -sha256 -hmac pepper -binary | sha256sum
+    assert_eq!(copied.as_deref(), Some("db5b1965dd8a393ec1f12493dcb833ae"));
     for (time, body) in [("1700000001", "{}"), ("1700000000", "{ }")] {
-        assert_ne!(copied, signed("pepper", time, body, &[]));
+        assert_ne!(copied, signed(&["pepper"], time, body, &[]));
     }
 }

@@ -2,7 +2,7 @@
 -- signed anew has several. They go with their event, also when a program that does not know them removes it.
 CREATE TABLE signed (
     bridge TEXT   NOT NULL,
-    digest BYTEA  NOT NULL,                        -- the first 16 bytes of the SHA-256 of what was signed
+    digest BYTEA  NOT NULL,                        -- 16 bytes that tell what was signed
     event  BIGINT NOT NULL REFERENCES event ON DELETE CASCADE,
     PRIMARY KEY (bridge, digest)
 );

@@ -2,7 +2,7 @@
 -- signed anew has several. They go with their event.
 CREATE TABLE signed (
     bridge TEXT    NOT NULL,
-    digest BLOB    NOT NULL,                      -- the first 16 bytes of the SHA-256 of what was signed
+    digest BLOB    NOT NULL,                      -- 16 bytes that tell what was signed
     event  INTEGER NOT NULL REFERENCES event ON DELETE CASCADE,
     PRIMARY KEY (bridge, digest)
 ) STRICT, WITHOUT ROWID;
