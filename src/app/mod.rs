@@ -8,7 +8,7 @@ mod rules;
 pub mod storage;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -191,7 +191,7 @@ pub async fn start(start: Start, clock: Clock) -> Result<Running, NotStarted> {
         outage: None,
         outage_ended: None,
         alone: matches!(settings.storage.place, Place::Sqlite(_)),
-        told_here: BTreeSet::new(),
+        told_here: BTreeMap::new(),
     };
     let notices = tokio::spawn(notices.run());
     let keeper = Keeper {

@@ -1,7 +1,7 @@
 //! What the service tells its operator, in the chat that `bridges/notices.toml` names: at most once an hour each, and once
 //! more when it is over. What was told is known from the outbox, so a restart or another replica does not tell it again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ pub(super) struct Notices {
     pub outage_ended: Option<Timestamp>,
     /// Whether nobody else works on the outbox: then what this process does not see is not there.
     pub alone: bool,
-    /// What this process has told, of the matters that each process sees for itself.
-    pub told_here: BTreeSet<(String, String)>,
+    /// What this process was the last to tell, with its mark.
+    pub told_here: BTreeMap<(String, String), i64>,
 }
 
 /// Something that is wrong now.
@@ -139,7 +139,8 @@ impl Notices {
                 let (about, name) = (trouble.about, &trouble.name);
                 self.tell(about, name, true, trouble.mark, &trouble.facts)
                     .await?;
-                self.told_here.insert((about.to_owned(), name.clone()));
+                let key = (about.to_owned(), name.clone());
+                self.told_here.insert(key, trouble.mark);
             }
         }
         for last in told.iter().filter(|last| last.open) {
@@ -152,13 +153,14 @@ impl Notices {
             {
                 self.tell(&last.about, &last.name, false, last.mark, &json!({}))
                     .await?;
+                self.told_here.remove(&last.key());
             }
         }
         Ok(())
     }
 
     fn may_say_over(&self, last: &Told, now: Timestamp) -> bool {
-        let here = self.told_here.contains(&last.key());
+        let here = self.told_here.get(&last.key()) == Some(&last.mark);
         let wait = lasts_at_least(&last.about, here, self.alone);
         let since = |began| now.duration_since(began).unsigned_abs();
         last.began.is_none_or(|began| since(began) >= wait)
@@ -265,7 +267,9 @@ impl Notices {
         let lanes = self.outbox.list_lanes(None, newest(ROWS)).await?;
         let stuck = |lane: &LaneRecord| lane.waiting > 0 && lane.held.is_none();
         for lane in lanes.into_iter().filter(stuck) {
-            let Some(reason) = lane.waits_for else {
+            // Whatever else it waits for is no word of OpenIM.
+            let reason = lane.waits_for.as_deref();
+            let Some(reason) = reason.and_then(|reason| reason.strip_prefix("later: ")) else {
                 continue;
             };
             let filter = Filter {
@@ -278,7 +282,6 @@ impl Notices {
                 continue;
             };
             let name = head.conversation.to_string();
-            let reason = reason.strip_prefix("later: ").unwrap_or(&reason);
             if head.bridge == NOTICES || known.iter().any(|it| it.name == name) {
                 continue;
             }

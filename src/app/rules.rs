@@ -54,6 +54,23 @@ struct State {
     frozen: bool,
 }
 
+impl State {
+    /// With the rules of a directory in which nothing is wrong.
+    fn whole(seen: Sources, secret_files: SecretFiles, now: Timestamp) -> State {
+        State {
+            seen,
+            secret_files,
+            gap: None,
+            looked: now,
+            since: now,
+            from: "directory",
+            errors: 0,
+            first: String::new(),
+            frozen: false,
+        }
+    }
+}
+
 /// A directory that cannot be used.
 #[derive(Debug)]
 pub struct Broken {
@@ -110,21 +127,7 @@ impl Rules {
         let (seen, secret_files) = (loaded.sources.clone(), loaded.secret_files.clone());
         let own_settings = loaded.settings.clone();
         let (settings, book, state) = match whole(loaded, "", now) {
-            Ok((settings, book, _)) => (
-                settings,
-                book,
-                State {
-                    seen,
-                    secret_files,
-                    gap: None,
-                    looked: now,
-                    since: now,
-                    from: "directory",
-                    errors: 0,
-                    first: String::new(),
-                    frozen: false,
-                },
-            ),
+            Ok((settings, book, _)) => (settings, book, State::whole(seen, secret_files, now)),
             Err(broken) if start.strict => return Err(broken),
             Err(broken) => {
                 let Some(sources) = last_good.find() else {
@@ -147,15 +150,10 @@ impl Rules {
                     settings,
                     book,
                     State {
-                        seen,
-                        secret_files,
-                        gap: None,
-                        looked: now,
-                        since: now,
                         from: "last good",
                         errors,
                         first,
-                        frozen: false,
+                        ..State::whole(seen, secret_files, now)
                     },
                 )
             }
@@ -252,17 +250,7 @@ impl Rules {
                     self.warn_of_restart(&settings);
                     tracing::info!(rule_book.digest = book.digest, "the rules were replaced");
                     self.book.store(Arc::new(book));
-                    *state = State {
-                        seen,
-                        secret_files,
-                        gap: None,
-                        looked: now,
-                        since: now,
-                        from: "directory",
-                        errors: 0,
-                        first: String::new(),
-                        frozen: false,
-                    };
+                    *state = State::whole(seen, secret_files, now);
                 }
                 // After the change, for the disk may take its time.
                 self.keep(&sources);

@@ -31,7 +31,8 @@ enum What {
     List(List),
     /// Show one delivery: its message, attempts, verdicts and evidence
     Show(Show),
-    /// Put deliveries that were refused, are dead or cancelled back; waiting ones become due at once
+    /// Put deliveries that were refused, are dead or cancelled back; waiting ones become due at once. One that was cancelled
+    /// before it could be rendered has no message: `events replay` makes it again
     Retry(Many),
     /// Do not send what waits; what is under way or accepted cannot be called back
     Cancel(Many),

@@ -161,6 +161,43 @@ pub struct LaneRecord {
     pub owner: Option<String>,
 }
 
+/// What a lane's row and its deliveries say of why nothing is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standstill {
+    /// A request is under way.
+    pub in_hand: bool,
+    /// A message was lost.
+    pub stopped: bool,
+    /// So many sends are unclear.
+    pub unclear: u64,
+    /// So many are accepted, and nothing else is there to wait for.
+    pub only_unfound: Option<u64>,
+}
+
+impl LaneRecord {
+    /// Why a lane waits, in words; `last` is what its latest attempt came to.
+    pub(super) fn waits_for(
+        held: Option<&str>,
+        still: Standstill,
+        last: Option<String>,
+    ) -> Option<String> {
+        match (held, still.only_unfound) {
+            _ if still.in_hand => None,
+            (Some(why), _) => Some(why.to_owned()),
+            _ if still.unclear > 0 => {
+                Some("it is not known whether OpenIM took the last one".to_owned())
+            }
+            _ if still.stopped => {
+                Some("a message was lost at OpenIM: the others are looked for first".to_owned())
+            }
+            (None, Some(accepted)) => Some(format!(
+                "{accepted} accepted by OpenIM and not found in its history yet"
+            )),
+            (None, None) => last,
+        }
+    }
+}
+
 /// What an operator does to a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -11,7 +11,7 @@ use super::disguise::{Finder, HIDDEN};
 use super::find::{find, query, undo};
 use super::take_out::TELLING;
 use crate::bridge::auth::{Algorithm, Auth, Encoding, Piece, Place, Reads, Scheme, Shown};
-use crate::intake::{Request, form};
+use crate::intake::{Request, form, json};
 
 /// Names of things that are signatures. One fits only the text it was made for, and no secret follows from it.
 const SIGNATURES: [&str; 2] = ["signature", "sign"];
@@ -365,7 +365,8 @@ fn changed_value(
     is_twice: bool,
     mut change: impl FnMut(&[u8]) -> Vec<u8>,
 ) -> Bytes {
-    let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
+    let text = std::str::from_utf8(&body).ok();
+    let Some(mut json) = text.and_then(|text| json::read(text).ok()) else {
         return body;
     };
     let Some(value) = json.pointer_mut(pointer) else {

@@ -14,7 +14,7 @@ use crate::bridge::auth::{
     Algorithm, Auth, Encoding, Hmac, Holds, Key, Piece, Place, Reads, Scheme, Shown, SignedTime,
     Unit, Way,
 };
-use crate::intake::Request;
+use crate::intake::{Request, json};
 use crate::model::Timestamp;
 
 /// Why a request cannot be signed.
@@ -250,7 +250,8 @@ pub(super) fn put(mut request: Request, place: &Place, value: &[u8]) -> Result<R
         }
         Place::Body(pointer) => {
             let value = String::from_utf8(value.to_vec()).map_err(|_| unfit())?;
-            let mut json: Value = serde_json::from_slice(&request.body).map_err(|_| unfit())?;
+            let text = std::str::from_utf8(&request.body).map_err(|_| unfit())?;
+            let mut json: Value = json::read(text).map_err(|_| unfit())?;
             let (last, parents) = pointer.steps().split_last().ok_or_else(unfit)?;
             let parent = parents.iter().try_fold(&mut json, |json, step| match json {
                 Value::Object(fields) => Some(

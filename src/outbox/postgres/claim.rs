@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::keep::FORM;
 use super::lanes::{self, DueFor, LaneRow, Terms};
 use super::pool::{Failed, Task, Tx};
+use super::put::FORM;
 use super::rows::{
     get, get_conversation, get_count, get_id, get_moment, get_text, get_u32, micros, signed,
     stored, to_json,

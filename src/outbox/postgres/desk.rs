@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::keep::{Encoded, FORM, Origin, Places, Rows, encode, encode_one, put_back};
 use super::lanes::{self, Terms};
 use super::pool::{Failed, Task, Tx};
+use super::put::{Encoded, FORM, Origin, Places, Rows, encode, encode_one, put_back};
 use super::rows::{get, get_id, get_state, get_text, micros, signed};
 use super::settle::release_held;
 use crate::model::{DeliveryId, DeliveryState, Lane, Message, NewDelivery};

@@ -7,6 +7,7 @@ use super::pool::{Failed, LOOK, Param, Task, Tx};
 use super::read::{self, DELIVERY, EVENT};
 use super::rows::{get, get_count, get_moment, get_some_text, get_text, micros, signed, stored};
 use crate::model::Lane;
+use crate::outbox::desk::Standstill;
 use crate::outbox::{DeliveryRecord, EventRecord, Filter, LaneRecord, Page};
 
 /// A query that grows by conditions.
@@ -230,18 +231,16 @@ fn lane_record(row: &Row) -> Result<LaneRecord, Failed> {
     let held = get_some_text(row, 4)?;
     let (stopped, in_hand): (bool, bool) = (get(row, 5)?, get(row, 6)?);
     let (waiting, accepted, unclear) = (get_count(row, 7)?, get_count(row, 8)?, get_count(row, 9)?);
-    let waits_for = match () {
-        () if in_hand => None,
-        () if held.is_some() => held.clone(),
-        () if unclear > 0 => Some("it is not known whether OpenIM took the last one".to_owned()),
-        () if stopped => {
-            Some("a message was lost at OpenIM: the others are looked for first".to_owned())
-        }
-        () if due.is_none() && waiting > 0 => Some(format!(
-            "{accepted} accepted by OpenIM and not found in its history yet"
-        )),
-        () => get_some_text(row, 3)?,
-    };
+    let waits_for = LaneRecord::waits_for(
+        held.as_deref(),
+        Standstill {
+            in_hand,
+            stopped,
+            unclear,
+            only_unfound: (due.is_none() && waiting > 0).then_some(accepted),
+        },
+        get_some_text(row, 3)?,
+    );
     Ok(LaneRecord {
         number: get(row, 0)?,
         lane: get_text(row, 1)?.into(),

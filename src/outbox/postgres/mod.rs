@@ -15,6 +15,7 @@ mod lanes;
 mod list;
 mod pool;
 mod prune;
+mod put;
 mod read;
 mod rows;
 mod schema;

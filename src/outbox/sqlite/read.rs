@@ -11,6 +11,7 @@ use super::settle::Looking;
 use crate::model::{
     Attempt, DeliveryId, DeliveryState, Event, EventId, Lane, Receipt, Severity, State, Timestamp,
 };
+use crate::outbox::desk::Standstill;
 use crate::outbox::lane::{Tally, UNPROVEN_AFTER};
 use crate::outbox::{
     AttemptRecord, Counts, DeliveryRecord, EventRecord, LaneRecord, NextDue, Page,
@@ -311,18 +312,16 @@ fn lane_record(row: &Row<'_>) -> rusqlite::Result<LaneRecord> {
     let waiting = open
         .saturating_sub(unclear)
         .saturating_sub(u64::from(in_hand));
-    let waits_for = match () {
-        () if in_hand => None,
-        () if held.is_some() => held.clone(),
-        () if unclear > 0 => Some("it is not known whether OpenIM took the last one".to_owned()),
-        () if stopped => {
-            Some("a message was lost at OpenIM: the others are looked for first".to_owned())
-        }
-        () if due.is_none() && waiting > 0 => Some(format!(
-            "{accepted} accepted by OpenIM and not found in its history yet"
-        )),
-        () => row.get(3)?,
-    };
+    let waits_for = LaneRecord::waits_for(
+        held.as_deref(),
+        Standstill {
+            in_hand,
+            stopped,
+            unclear,
+            only_unfound: (due.is_none() && waiting > 0).then_some(accepted),
+        },
+        row.get(3)?,
+    );
     Ok(LaneRecord {
         number: row.get(0)?,
         lane: row.get::<_, String>(1)?.into(),

@@ -156,6 +156,14 @@ fn a_password_and_a_decoded_key_are_secrets_too() {
 }
 
 #[test]
+fn a_token_is_hidden_in_a_body_with_half_a_character_too() {
+    let json = auth("scheme = \"token\"\ntoken = \"body:/token\"", &["x"]);
+    let body = r#"{"token":"Wrong-Token9","title":"cut \ud83d"}"#;
+    let text = redacted(&json, post(body));
+    assert!(!text.contains("Wrong-Token9"), "{text}");
+}
+
+#[test]
 fn a_token_in_a_form_or_in_json_keeps_its_length() {
     let form = auth("scheme = \"token\"\ntoken = \"form:key\"", &["x"]);
     assert!(redacted(&form, post("a=1&key=Guess1&b=2")).ends_with("a=1&key=******&b=2"));
